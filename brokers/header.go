@@ -1,0 +1,68 @@
+package brokers
+
+import "bytes"
+
+// Kind is the type a header value had where it came from. The value is bytes
+// all the same; the kind lets typed values (AMQP tables) survive a round trip.
+type Kind uint8
+
+// The kinds, and how Value holds each.
+const (
+	KindBytes  Kind = iota // as they are
+	KindString             // UTF-8 text
+	KindInt                // decimal text
+	KindFloat              // text as strconv.FormatFloat(v, 'g', -1, 64)
+	KindBool               // "true" or "false"
+	KindTime               // RFC 3339 with nanoseconds
+)
+
+// Header is one header field. A nil and an empty Value are different.
+type Header struct {
+	Key   string
+	Value []byte
+	Kind  Kind
+}
+
+// Headers is an ordered list; a key may occur more than once, and case counts.
+type Headers []Header
+
+// Get returns the value of the last header with that key: the last writer wins,
+// as Kafka's own clients read them.
+func (h Headers) Get(key string) (value []byte, ok bool) {
+	for i := len(h) - 1; i >= 0; i-- {
+		if h[i].Key == key {
+			return h[i].Value, true
+		}
+	}
+	return nil, false
+}
+
+// Text is Get as a string; "" where there is none.
+func (h Headers) Text(key string) string {
+	v, _ := h.Get(key)
+	return string(v)
+}
+
+// With returns a list in which key occurs once, at the end, with value. It
+// never changes h.
+func (h Headers) With(key string, value []byte) Headers {
+	out := make(Headers, 0, len(h)+1)
+	for _, x := range h {
+		if x.Key != key {
+			out = append(out, x)
+		}
+	}
+	return append(out, Header{Key: key, Value: value})
+}
+
+// Clone returns a deep copy; nil stays nil.
+func (h Headers) Clone() Headers {
+	if h == nil {
+		return nil
+	}
+	out := make(Headers, len(h))
+	for i, x := range h {
+		out[i] = Header{Key: x.Key, Value: bytes.Clone(x.Value), Kind: x.Kind}
+	}
+	return out
+}

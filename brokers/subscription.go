@@ -1,0 +1,148 @@
+package brokers
+
+import (
+	"context"
+	"time"
+)
+
+// Mode is how a subscription shares its topics with the other members of its
+// group.
+type Mode uint8
+
+const (
+	// ModeOrdered gives each partition to one member at a time.
+	ModeOrdered Mode = iota
+	// ModeCompeting gives each message to any member: no order, no keys. Each
+	// subscription then has a single partition per topic, of id 0, which no
+	// other member's ownership excludes.
+	ModeCompeting
+)
+
+// StartAt is where a group begins that has no position yet.
+type StartAt uint8
+
+// The beginnings.
+const (
+	StartEarliest StartAt = iota // the oldest message that the broker has
+	StartLatest                  // what is published after the group has joined
+)
+
+// SubscriptionConfig joins a group to topics.
+type SubscriptionConfig struct {
+	// Group shares the work: each partition is owned by one of its members.
+	// Required.
+	Group string
+	// Topics to read. Required. A topic may be made later.
+	Topics []string
+	// Member names this member to operators. Defaults to host name and a
+	// random suffix.
+	Member string
+	// Mode is ordered or competing. Defaults to ModeOrdered.
+	Mode Mode
+	// Start is used where the group has no position. Defaults to StartEarliest.
+	Start StartAt
+	// MaxUnsettled is how many messages of one partition may be fetched and not
+	// acknowledged: the broker's prefetch or pending limit where it has one.
+	// Defaults to 2,048.
+	MaxUnsettled int
+	// DrainTimeout is how long the owner of a partition may take between
+	// Revoking and Close; the driver gives up the partition for it no sooner,
+	// unless the broker forces it. Defaults to 25 s.
+	DrainTimeout time.Duration
+	// AckInterval is how long the driver may gather acknowledgements before it
+	// sends them. Defaults to 10 ms where acknowledging is cheap, 1 s on Kafka.
+	AckInterval time.Duration
+}
+
+// Subscription is a membership in a group. It is a listener: it accepts
+// partitions, as a net.Listener accepts connections.
+//
+// Contract for drivers, which the runtime builds on:
+//   - A member that shares a group must own what it accepted exclusively
+//     (ModeOrdered); how long an owner that cannot be reached keeps others out
+//     is the broker's matter.
+//   - A partition is not offered again by this process until the owner closed
+//     the partition it had before, so two epochs never overlap here.
+//   - Lost connections, restarts and missing topics are the driver's to mend,
+//     with jittered back-off, for ever. They show in Health. Accept returns an
+//     error only for what no waiting mends.
+type Subscription interface {
+	// Accept blocks until this member owns one more partition, as the broker
+	// has shown. It returns ctx's error when ctx ends, [ErrClosed] after Close,
+	// or a permanent error (access denied, group of another kind), after which
+	// the subscription is of no use but to be closed. One caller at a time.
+	Accept(ctx context.Context) (Partition, error)
+	// Partitions returns how many partitions the topic has, 0 if the driver
+	// does not know yet. It never blocks.
+	Partitions(topic string) int
+	// Close leaves the group. It makes Accept return ErrClosed, closes Revoking
+	// of every owned partition, waits until their owner closed them or ctx
+	// ends, then ends what is left with cause ErrRevoked. It may be called
+	// again, also during a Close: all calls return when the first has.
+	Close(ctx context.Context) error
+}
+
+// FetchLimit bounds one Fetch.
+type FetchLimit struct {
+	// Messages is the most to return; at least 1.
+	Messages int
+	// Bytes is where to stop adding messages, by Message.Size. The first
+	// message is returned whatever its size. 0 is no bound.
+	Bytes int
+}
+
+// Partition is an ordered stream that this process owns for one epoch.
+//
+// Fetch may be called by one goroutine at a time; everything else at any time
+// from anywhere.
+type Partition interface {
+	// Topic and ID name the stream.
+	Topic() string
+	ID() int32
+	// Epoch is unique for topic and partition in this process, and grows.
+	Epoch() uint64
+	// Context ends when the epoch has ended: the partition was closed, lost, or
+	// its lease may have run out. Its cause then is or wraps [ErrRevoked].
+	// Handlers run under it.
+	Context() context.Context
+	// Revoking is closed when the partition is wanted back: a rebalance, or
+	// Close of the subscription. The owner then starts nothing new, settles
+	// what runs, acknowledges and calls Close, within DrainTimeout. An epoch may
+	// also end with no such warning.
+	Revoking() <-chan struct{}
+	// Fetch blocks until there is a message, then returns those at hand, in
+	// order, each once per epoch. The first message of an epoch is the first
+	// one not acknowledged. The slice and all in it belong to the caller; the
+	// driver does not touch them again, but the payloads may share memory with
+	// each other.
+	//
+	// It returns ctx's error when ctx ends, losing nothing: a later Fetch goes
+	// on. It returns ErrRevoked when Revoking is closed or the epoch has ended.
+	// No other error is returned: the driver waits and mends.
+	//
+	// Not fetching is how an owner pauses: the driver keeps the ownership.
+	Fetch(ctx context.Context, limit FetchLimit) ([]Message, error)
+	// Ack says what is settled and need not be delivered again. It does not
+	// block: the driver sends it within AckInterval, later ones standing for
+	// earlier ones, and again after a lost connection if the epoch lives on. It
+	// returns ErrRevoked if the epoch has ended, and then changes nothing.
+	// Sent acknowledgements that fail are repeated or, where the broker says
+	// that they are void, end the epoch.
+	Ack(ack Ack) error
+	// Close sends the last acknowledgements, waits until the broker has them
+	// (or ctx ends), releases the partition and ends Context. An error means
+	// that messages acknowledged before may be delivered again. Later calls
+	// return the first one's result.
+	Close(ctx context.Context) error
+}
+
+// Ack is a set of settled messages of one epoch.
+type Ack struct {
+	// UpTo: every message of the epoch with Offset <= UpTo is settled.
+	// NoOffset if that is none yet. It never goes down.
+	UpTo int64
+	// Above are offsets above UpTo that were settled since the last Ack, in any
+	// order. Brokers without individual acknowledgements may ignore them, or
+	// keep them as a hint that spares repeats.
+	Above []int64
+}
