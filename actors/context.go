@@ -1,0 +1,99 @@
+package actors
+
+import (
+	"context"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.uber.org/zap"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// Context is what a Handler knows while it handles one thing, and the means by
+// which it acts. It is a context.Context that ends when the partition is taken
+// away (cause brokers.ErrRevoked) or the attempt's time is over.
+//
+// What it does to the outside is staged: [Context.Publish], [Context.Respond],
+// [Context.Send], timers, [Context.Passivate] take effect when Receive returns
+// nil and are dropped when it returns an error. It is valid only during Receive
+// and only in that goroutine.
+type Context struct {
+	context.Context
+
+	region  *region
+	cell    *cell
+	item    *item
+	attempt int
+	staged  staged
+	stashed bool // Stash was called for the current item
+}
+
+// Key is the key being handled; "" for the lanes of PerPartition and of keyless
+// messages.
+func (c *Context) Key() string { return c.cell.key }
+
+// Event is the broker's message being handled; nil for a letter. Its slices may
+// be kept only as copies (brokers.Message.Clone).
+func (c *Context) Event() *brokers.Message { return c.item.message }
+
+// Letter is the message that was sent to the key's PID, or a lifecycle message
+// ([ReceiveTimeout], *actor.Terminated, what [Context.After] was given); nil for
+// a broker's message.
+func (c *Context) Letter() any {
+	if c.item.letter == nil {
+		return nil
+	}
+	return c.item.letter.value
+}
+
+// Sender is who sent the letter and may be answered; nil if nobody.
+func (c *Context) Sender() *actor.PID {
+	if c.item.letter == nil {
+		return nil
+	}
+	return c.item.letter.sender
+}
+
+// Self is the key's PID: any actor of the process can reach the key by it.
+func (c *Context) Self() *actor.PID { return c.region.pid(c.cell) }
+
+// Attempt is 1 for the first time that this message is handled in this epoch.
+func (c *Context) Attempt() int { return c.attempt }
+
+// Group, Topic and Partition say where the key is handled.
+func (c *Context) Group() string    { return c.region.sub.cfg.Group }
+func (c *Context) Topic() string    { return c.region.part.Topic() }
+func (c *Context) Partition() int32 { return c.region.part.ID() }
+
+// Logger is the system's, with group, topic and partition.
+func (c *Context) Logger() *zap.Logger { return c.region.log }
+
+// ActorSystem is protoactor's, for spawning and sending outside of the key.
+func (c *Context) ActorSystem() *actor.ActorSystem { return c.region.sub.sys.actors }
+
+// Passivate ends the key's actor after this message, once nothing waits for it.
+// The next message makes a new one. Staged.
+func (c *Context) Passivate() { c.staged.passivate = true }
+
+// reset makes the context one for a new item.
+func (c *Context) reset(cell *cell, it *item, attempt int) {
+	c.cell, c.item, c.attempt = cell, it, attempt
+	c.stashed = false
+	c.staged.clear()
+}
+
+// limited runs f with the policy's time-out on the context, if there is one.
+func (c *Context) limited(timeout time.Duration, f func() error) error {
+	if timeout <= 0 {
+		return f()
+	}
+	outer := c.Context
+	inner, cancel := context.WithTimeoutCause(outer, timeout, ErrAttemptTimeout)
+	c.Context = inner
+	defer func() {
+		cancel()
+		c.Context = outer
+	}()
+	return f()
+}

@@ -1,0 +1,262 @@
+package actors
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/supervision"
+)
+
+// decision is a message whose handling is over and whose effects are on their
+// way. It is settled when the broker has confirmed all of them. What fails is
+// published again, in order, and the handler is not run again: meanwhile its key
+// starts nothing, so that no later effect passes an earlier one.
+//
+// Its fields are guarded by the region's lock, but for messages.
+type decision struct {
+	region   *region
+	key      string
+	kind     cellKind
+	cell     *cell // only if the key waits for the decision
+	place    uint64
+	size     int32
+	messages []brokers.Message
+	left     int   // unconfirmed
+	failed   []int // to be published again, in order
+	tries    int   // failures in a row
+	waiting  bool  // for the time to publish them again
+	over     bool  // settled or abandoned
+	owing    bool  // counted in the key's debts
+	buried   *DeadLettered
+}
+
+// mendBackoff paces what must succeed in the end: effects, and the start of an
+// instance, where the policy sets no back-off.
+var mendBackoff = supervision.Exponential(100*time.Millisecond, 30*time.Second)
+
+func (s *subscription) mending(tries int, key string) time.Duration {
+	b := s.cfg.Policy.Backoff
+	if b == nil {
+		b = mendBackoff
+	}
+	return b.Delay(tries, uint64(len(key)))
+}
+
+// newDecision books a decision; holds makes the key wait for it.
+func (r *region) newDecision(c *cell, it *item, messages []brokers.Message, holds bool) *decision {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.newDecisionLocked(c, it, messages, holds)
+}
+
+func (r *region) newDecisionLocked(c *cell, it *item, messages []brokers.Message, holds bool) *decision {
+	r.deciding++
+	d := &decision{
+		region: r, key: c.key, kind: c.kind, place: it.place, size: it.size,
+		messages: messages, left: len(messages),
+	}
+	if holds {
+		d.cell = c
+	}
+	return d
+}
+
+// send hands the messages to the publisher, which may make it wait for room. It
+// returns false if the key must wait, as not all were taken.
+func (d *decision) send() bool { return d.publish(nil) }
+
+// publish hands over the messages of the given indexes; nil means all.
+func (d *decision) publish(which []int) bool {
+	n := len(which)
+	if which == nil {
+		n = len(d.messages)
+	}
+	for k := range n {
+		i := k
+		if which != nil {
+			i = which[k]
+		}
+		err := d.region.sub.publisher.PublishAsync(d.region.ctx, d.messages[i], func(_ brokers.Receipt, err error) {
+			d.confirmed(i, err)
+		})
+		if err != nil {
+			d.fail(err, which, k, n)
+			return false
+		}
+	}
+	return true
+}
+
+// fail books that the messages from the k-th on were not even taken.
+func (d *decision) fail(err error, which []int, k, n int) {
+	d.region.mu.Lock()
+	defer d.region.mu.Unlock()
+	for ; k < n; k++ {
+		i := k
+		if which != nil {
+			i = which[k]
+		}
+		d.failed = append(d.failed, i)
+	}
+	d.owe(err)
+}
+
+// confirmed books what the broker said of one message.
+func (d *decision) confirmed(i int, err error) {
+	r := d.region
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		d.failed = append(d.failed, i)
+		d.owe(err)
+		return
+	}
+	d.left--
+	if d.left > 0 {
+		return
+	}
+	d.settled()
+}
+
+func (d *decision) settled() {
+	r := d.region
+	d.finish()
+	if r.ended {
+		return
+	}
+	now := r.now()
+	r.settle(d.place, d.size)
+	d.release(now)
+	if d.buried != nil {
+		r.sub.counts.deadLettered.Add(1)
+		r.observe(func() Event { return *d.buried })
+		r.logFailure("message dead-lettered", d.buried.Failure,
+			zap.String("reason", d.buried.Reason), zap.Int64("offset", d.buried.Offset))
+	}
+	r.acknowledge(now)
+	r.tellRoom()
+	r.spawn()
+}
+
+// release lets the key go on that waited for the decision.
+func (d *decision) release(now int64) {
+	if d.owing {
+		d.owing = false
+		c := d.region.find(d.key, d.kind)
+		if c != nil && c.trouble != nil {
+			c.trouble.debts--
+			d.region.unburden(c, now)
+		}
+	}
+	if d.cell != nil {
+		d.region.sched.wake(d.cell, now)
+		d.region.retire(d.cell)
+	}
+}
+
+// unburden lets a key go on whose last debt is paid, unless it waits for its
+// back-off besides.
+func (r *region) unburden(c *cell, now int64) {
+	if c.trouble.debts > 0 {
+		return
+	}
+	if c.trouble.attempts > 0 || c.trouble.starts > 0 {
+		if c.trouble.until > now {
+			return
+		}
+	} else {
+		c.trouble = nil
+	}
+	r.sched.wake(c, now)
+	r.retire(c)
+}
+
+// owe makes the key wait and has what failed published again after a while. The
+// region's lock is held.
+func (d *decision) owe(err error) {
+	r := d.region
+	if r.ended || r.ctx.Err() != nil || errors.Is(err, brokers.ErrClosed) {
+		d.finish()
+		return
+	}
+	now := r.now()
+	if !d.owing && d.cell == nil && d.kind != cellEphemeral && d.kind != cellRefused {
+		d.owing = true
+		d.burden(now)
+	}
+	if d.waiting {
+		return
+	}
+	d.waiting = true
+	d.tries++
+	after := r.sub.mending(d.tries, d.key)
+	r.log.Error("effects of a handled message could not be published; they are tried again",
+		zap.Error(err), zap.String("to", d.messages[0].Topic), zap.Int("attempt", d.tries), zap.Duration("retry_in", after))
+	r.timers.add(&timer{at: now + int64(after), kind: timerResend, decision: d})
+	r.setAlarm(now)
+}
+
+// burden makes the key of the decision start nothing until it is published.
+func (d *decision) burden(now int64) {
+	r := d.region
+	c := r.find(d.key, d.kind)
+	if c == nil {
+		c = r.sched.keyed([]byte(d.key))
+		r.sched.linkIdle(c, now)
+	}
+	c.troubled().debts++
+}
+
+// finish takes the decision off the books of drain: settled, or given up with
+// its epoch, in which case the message goes to the next owner.
+func (d *decision) finish() {
+	if d.over {
+		return
+	}
+	d.over = true
+	d.region.deciding--
+	if d.region.deciding == 0 {
+		signal(d.region.quiet)
+	}
+}
+
+// resend publishes again what failed. It runs in a goroutine of its own, as it
+// may have to wait for room.
+func (d *decision) resend() {
+	d.region.mu.Lock()
+	which := d.failed
+	d.failed, d.waiting = nil, false
+	d.region.mu.Unlock()
+	slices.Sort(which)
+	d.publish(which)
+}
+
+// find returns the cell of a key, nil if there is none now.
+func (r *region) find(key string, kind cellKind) *cell {
+	switch kind {
+	case cellLane:
+		return r.sched.lane
+	case cellKeyed:
+		return r.sched.cells[key]
+	}
+	return nil
+}
+
+// publishLoose publishes what a letter's handler staged. Nothing durable stands
+// behind a letter, so what fails for good is logged.
+func (r *region) publishLoose(messages []brokers.Message) {
+	for _, m := range messages {
+		lost := func(_ brokers.Receipt, err error) {
+			if err != nil {
+				r.log.Error("effect of a letter was not published", zap.String("to", m.Topic), zap.Error(err))
+			}
+		}
+		if err := r.sub.publisher.PublishAsync(r.ctx, m, lost); err != nil {
+			lost(brokers.Receipt{}, err)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package actors
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/troupe-go/troupe/supervision"
+)
+
+// Event is something that happened to a subscription, told to Config.Observe.
+// The types of this file are all there are.
+type Event interface{ event() }
+
+// Place is where something happened. Offset is brokers.NoOffset where no
+// message is meant.
+type Place struct {
+	Group, Topic string
+	Partition    int32
+	Epoch        uint64
+	Offset       int64
+	Key          []byte
+	ID           string
+}
+
+// String names the place for logs and errors.
+func (p Place) String() string {
+	return fmt.Sprintf("group %q, topic %q, partition %d, offset %d, key %q", p.Group, p.Topic, p.Partition, p.Offset, p.Key)
+}
+
+type (
+	// PartitionAssigned: a partition is owned, its epoch begins.
+	PartitionAssigned struct{ Place }
+	// PartitionRevoked: a partition was given back after its drain.
+	PartitionRevoked struct {
+		Place
+		GivenBack int
+	}
+	// PartitionLost: an epoch ended without warning; its unsettled messages go
+	// to the next owner.
+	PartitionLost struct {
+		Place
+		GivenBack int
+	}
+	// Acknowledged: the driver was told that all up to UpTo, and Above further
+	// messages, are settled.
+	Acknowledged struct {
+		Place
+		UpTo  int64
+		Above int
+	}
+	// Retried: an attempt failed; the next is After from now.
+	Retried struct {
+		Place
+		Failure supervision.Failure
+		Attempt int
+		After   time.Duration
+	}
+	// Parked: an attempt failed and the key waits, reported, at the longest
+	// back-off.
+	Parked struct {
+		Place
+		Failure supervision.Failure
+		Attempt int
+		After   time.Duration
+	}
+	// DeadLettered: the dead letter is confirmed, the message settled.
+	DeadLettered struct {
+		Place
+		Failure supervision.Failure
+		Reason  string
+	}
+	// Discarded: the message is settled unhandled, as a rule said.
+	Discarded struct {
+		Place
+		Failure supervision.Failure
+		Reason  string
+	}
+	// Suspended: an infrastructure fault opened the breaker of a subscription.
+	Suspended struct {
+		Group string
+		Err   error
+	}
+	// Resumed: the breaker's probe went well.
+	Resumed struct{ Group string }
+	// Overflowed: a partition is at a limit because of a parked key, and holds,
+	// or gives the key up.
+	Overflowed struct {
+		Place
+		Limit   string // MaxParked, MaxGap or MaxParkTime
+		GivenUp bool
+	}
+)
+
+func (PartitionAssigned) event() {}
+func (PartitionRevoked) event()  {}
+func (PartitionLost) event()     {}
+func (Acknowledged) event()      {}
+func (Retried) event()           {}
+func (Parked) event()            {}
+func (DeadLettered) event()      {}
+func (Discarded) event()         {}
+func (Suspended) event()         {}
+func (Resumed) event()           {}
+func (Overflowed) event()        {}
+
+// observe tells the user of an event, which is made only if somebody listens.
+func (s *System) observe(event func() Event) {
+	if s.cfg.Observe != nil {
+		s.cfg.Observe(event())
+	}
+}
+
+func (r *region) observe(event func() Event) { r.sub.sys.observe(event) }

@@ -1,0 +1,383 @@
+package actors
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/supervision"
+)
+
+// turn is one worker's go at one key: a chain of its items, worked off from the
+// front until one fails, the chain ends, or the region stops.
+type turn struct {
+	cell    *cell
+	chain   *item
+	handled int32 // items from the front that are done with
+
+	failed    bool // the item after those failed
+	failure   supervision.Failure
+	verdict   supervision.Verdict
+	starting  bool // the instance could not be started; no message is to blame
+	discarded bool // the instance ended; its timers and stash end with it
+
+	reached   bool // something other than the receive timeout reached the key
+	unstash   bool
+	stashed   *item // put aside in this turn, in order
+	lastStash *item
+	condemned bool // dead-letter instead of handling
+	probe     bool // the breaker's
+}
+
+// turnLimit is how many items of a key one turn takes: many while handlers are
+// quick, one while they wait, so that no ready key waits for long.
+func (s *subscription) turnLimit() int32 {
+	const fair, most = int64(200 * time.Microsecond), 256
+	cost := s.itemCost.Load()
+	if cost <= 0 {
+		return 16
+	}
+	return int32(min(max(fair/cost, 1), most))
+}
+
+// learnCost keeps running averages of what a turn and an item take.
+func (s *subscription) learnCost(took int64, items int32) {
+	const weight = 16
+	s.turnCost.Add((took - s.turnCost.Load()) / weight)
+	took /= int64(max(items, 1))
+	s.itemCost.Add((took - s.itemCost.Load()) / weight)
+}
+
+// nextTurn takes the key that is next. The region's lock is held.
+func (r *region) nextTurn(t *turn) bool {
+	*t = turn{}
+	if r.stops.Load() != 0 || r.solo {
+		return false
+	}
+	for {
+		c := r.sched.first
+		if c == nil {
+			return false
+		}
+		limit := r.sub.turnLimit()
+		if r.suspicious(c.head) {
+			if r.sched.running > 0 {
+				return false // the last one to end finds it again
+			}
+			limit, r.solo = 1, true
+		}
+		c, chain, _ := r.sched.next(limit)
+		if c.trouble != nil && c.trouble.debts > 0 {
+			r.sched.prepend(c, chain, chainLen(chain))
+			r.sched.wait(c)
+			continue
+		}
+		*t = turn{cell: c, chain: chain}
+		if len(r.condemned) > 0 {
+			_, t.condemned = r.condemned[c.key]
+		}
+		return true
+	}
+}
+
+// suspicious says whether a message has been delivered so often without a
+// verdict that it may be what kills the process: it is handled alone.
+func (r *region) suspicious(it *item) bool {
+	return it.message != nil && it.message.DeliveryCount > 1 && r.sub.cfg.Policy.Suspect(it.message.DeliveryCount)
+}
+
+func chainLen(chain *item) (n int32) {
+	for ; chain != nil; chain = chain.next {
+		n++
+	}
+	return n
+}
+
+// run works a turn off, without the region's lock: the key is this worker's.
+func (r *region) run(w *worker) {
+	t := &w.turn
+	stops := ^uint32(0)
+	if t.probe {
+		stops &^= stopSuspended
+	}
+	for it := t.chain; it != nil; it = it.next {
+		if r.stops.Load()&stops != 0 {
+			return
+		}
+		more := r.handle(w, it)
+		if t.failed {
+			return
+		}
+		t.handled++
+		if !more {
+			return
+		}
+	}
+}
+
+// handle handles one item. False ends the turn: before the item if it failed,
+// else behind it.
+func (r *region) handle(w *worker, it *item) bool {
+	t := &w.turn
+	if it.letter != nil {
+		return r.handleLetter(w, it)
+	}
+	attempt := 1
+	if tr := t.cell.trouble; tr != nil && t.handled == 0 {
+		attempt += tr.attempts
+	}
+	err := r.fault(t, it)
+	if err == nil {
+		err = r.begin(w)
+	}
+	if err == nil {
+		w.ctx.reset(t.cell, it, attempt)
+		err = r.call(w.ctx)
+	}
+	t.reached = true
+	if err != nil {
+		r.judge(t, it, attempt, err)
+		return false
+	}
+	return r.decide(w, it)
+}
+
+// fault is what is wrong with a message before any handler has seen it.
+func (r *region) fault(t *turn, it *item) error {
+	switch {
+	case t.condemned:
+		return supervision.Permanent(ErrOverflow)
+	case t.cell.kind == cellRefused:
+		return supervision.Permanent(ErrNoKey)
+	case r.suspicious(it) && r.sub.cfg.Policy.Suspect(it.message.DeliveryCount-1):
+		return supervision.Permanent(supervision.ErrTooManyDeliveries)
+	}
+	return nil
+}
+
+// call runs the handler with the attempt's time limit.
+func (r *region) call(c *Context) error {
+	if timeout := r.sub.cfg.Policy.Timeout; timeout > 0 {
+		return c.limited(timeout, func() error { return guard(c, r.sub.handler.Receive) })
+	}
+	return guard(c, r.sub.handler.Receive)
+}
+
+// guard is the one place where a panic of user code becomes an error.
+func guard(c *Context, f func(*Context) error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = supervision.NewPanicError(v, debug.Stack())
+		}
+	}()
+	return f(c)
+}
+
+// judge asks the policy what is to become of a failed item.
+func (r *region) judge(t *turn, it *item, attempt int, err error) {
+	now := time.Now()
+	t.failed = true
+	t.failure = supervision.Failure{
+		Err: err, Message: it.message, Attempt: attempt, FirstAt: now, At: now,
+		Delivery: it.message.DeliveryCount, Cancelled: context.Cause(r.ctx),
+	}
+	if tr := t.cell.trouble; tr != nil && attempt > 1 {
+		t.failure.FirstAt = tr.first
+	}
+	t.discarded = isPanic(err)
+	if start := (*startError)(nil); errors.As(err, &start) {
+		t.starting, t.discarded = true, true
+	} else {
+		t.verdict = r.sub.cfg.Policy.Decide(t.failure)
+	}
+	if t.discarded {
+		r.finishInstance(t.cell)
+	}
+}
+
+// judgeExit judges the item whose handler ended its goroutine.
+func (r *region) judgeExit(t *turn) {
+	it := t.chain
+	for range t.handled {
+		it = it.next
+	}
+	if it.message == nil {
+		t.handled++
+		return
+	}
+	attempt := 1
+	if tr := t.cell.trouble; tr != nil && t.handled == 0 {
+		attempt += tr.attempts
+	}
+	r.judge(t, it, attempt, supervision.NewPanicError("the handler called runtime.Goexit", nil))
+}
+
+func isPanic(err error) bool {
+	var p *supervision.PanicError
+	return errors.As(err, &p)
+}
+
+// decide carries out what a handler staged. The message is decided now, and
+// settled when its effects are.
+func (r *region) decide(w *worker, it *item) bool {
+	t, c := &w.turn, w.ctx
+	if c.stashed {
+		t.putAside(it)
+	}
+	t.unstash = t.unstash || c.staged.unstash
+	if c.staged.empty() {
+		return true
+	}
+	r.deliverLetters(c)
+	r.changeTimers(c)
+	if c.staged.passivate {
+		r.postPassivate(t.cell)
+	}
+	if len(c.staged.messages) == 0 {
+		return true
+	}
+	if it.message == nil {
+		r.publishLoose(c.staged.takeMessages())
+		return true
+	}
+	it.fate = fateDecided
+	return r.newDecision(t.cell, it, c.staged.takeMessages(), false).send()
+}
+
+// begin makes the key's instance if it has none.
+func (r *region) begin(w *worker) error {
+	cell := w.turn.cell
+	plan := r.sub.plan
+	if plan.make == nil || cell.value != nil {
+		return nil
+	}
+	err := guard(w.ctx, func(*Context) error {
+		cell.value = plan.make(cell.key)
+		return nil
+	})
+	if err == nil && plan.starts {
+		w.ctx.reset(cell, w.turn.chain, 1)
+		err = guard(w.ctx, func(c *Context) error { return cell.value.(Starter).Started(c) })
+		if err == nil {
+			r.deliverLetters(w.ctx)
+			r.changeTimers(w.ctx)
+		}
+	}
+	if err != nil {
+		return &startError{err}
+	}
+	return nil
+}
+
+// startError marks the failure of an instance to start.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return "actors: start of the key's actor: " + e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+// conclude books a turn: settles what was handled, puts back the rest, and
+// carries out the verdict. The region's lock is held; what it returns is to be
+// called without it.
+func (r *region) conclude(t *turn, now int64) (after func()) {
+	r.turns++
+	r.solo = false
+	c := t.cell
+	rest := r.book(t, now)
+	if t.handled > 0 {
+		c.mend(&r.timers)
+		r.sub.gate.succeeded()
+	}
+	if rest != nil {
+		r.sched.prepend(c, rest, chainLen(rest))
+	}
+	r.restoreStash(t)
+	if t.discarded {
+		r.endExtras(c)
+	}
+	r.rearmIdle(c, t.reached, now)
+	switch {
+	case r.ended:
+		return nil
+	case t.failed:
+		after = r.apply(t, now)
+	default:
+		r.sched.finish(c, now)
+	}
+	r.retire(c)
+	r.acknowledge(now)
+	r.tellRoom()
+	if r.alarmAt == 0 {
+		r.setAlarm(now)
+	}
+	if t.probe {
+		return r.probed(t, after)
+	}
+	return after
+}
+
+// probed tells the breaker of a probe that went well, or that taught nothing;
+// one that failed is told of as any fault is.
+func (r *region) probed(t *turn, after func()) func() {
+	if t.failed && t.verdict.Kind == supervision.Suspend {
+		return after
+	}
+	learnt := t.handled > 0 || t.failed && t.verdict.Kind != supervision.GiveBack
+	return func() {
+		r.sub.probed(learnt)
+		if after != nil {
+			after()
+		}
+	}
+}
+
+// book settles the handled items of a turn and returns the others.
+func (r *region) book(t *turn, now int64) (rest *item) {
+	it := t.chain
+	for n := t.handled; n > 0; n-- {
+		next := it.next
+		switch {
+		case it.letter != nil:
+			t.cell.letters--
+			r.periodic(t.cell, it.letter, now)
+		case it.fate == fateSettled:
+			r.settle(it.place, it.size)
+			fallthrough
+		case it.fate == fateDecided:
+			r.sub.counts.handled.Add(1)
+		}
+		it.next = nil
+		it = next
+	}
+	return it
+}
+
+// retire drops the cell of a single message once that is done with. Others stay
+// for their next message, until they are passivated.
+func (r *region) retire(c *cell) {
+	if c.state == cellIdle && (c.kind == cellEphemeral || c.kind == cellRefused) {
+		r.sched.forget(c)
+	}
+}
+
+func (r *region) place(it *item) Place {
+	p := r.placeOf()
+	if it != nil && it.message != nil {
+		p.Offset, p.Key, p.ID = it.message.Offset, it.message.Key, it.message.ID
+	}
+	return p
+}
+
+func (r *region) placeOf() Place {
+	return Place{
+		Group: r.sub.cfg.Group, Topic: r.part.Topic(), Partition: r.part.ID(),
+		Epoch: r.part.Epoch(), Offset: brokers.NoOffset,
+	}
+}
+
+func (r *region) logFailure(msg string, f supervision.Failure, fields ...zap.Field) {
+	r.log.Warn(msg, append(fields, zap.Error(f.Err), zap.Int("attempt", f.Attempt))...)
+}
