@@ -2,6 +2,7 @@ package supervision
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -50,14 +51,14 @@ func (f *fields) bigEndian(key string, v int64) {
 
 func (f *fields) bytes(key string, value []byte) { f.add(key, value, brokers.KindBytes) }
 
-// withoutAliases drops from h the headers that Aliases gives, the last of each
+// withoutAliases drops from h, in place, the headers that Aliases gives, the last of each
 // key, where their values are the same: a header of the original that has only
 // the name in common stays.
 func withoutAliases(h brokers.Headers, original *brokers.Message, l Letter) brokers.Headers {
 	for _, alias := range Aliases(l.Broker, original, l) {
 		for i := len(h) - 1; i >= 0; i-- {
 			if h[i].Key == alias.Key && string(h[i].Value) == string(alias.Value) {
-				h = append(h[:i:i], h[i+1:]...)
+				h = slices.Delete(h, i, i+1)
 				break
 			}
 		}

@@ -2,7 +2,6 @@ package supervision
 
 import (
 	"fmt"
-	"math"
 	"time"
 )
 
@@ -46,7 +45,6 @@ func Exponential(base, max time.Duration) Backoff { return exponential{base, max
 
 type exponential struct{ base, max time.Duration }
 
-// Max never goes below zero, so that a bad config waits rather than spins back.
 func (e exponential) Max() time.Duration { return max(0, e.max) }
 
 func (e exponential) Delay(attempt int, seed uint64) time.Duration {
@@ -115,11 +113,7 @@ func validateRange(name string, base, longest time.Duration) error {
 // fraction is a share of d in [0, d], drawn from seed and step.
 func fraction(d time.Duration, seed uint64, step int) time.Duration {
 	u := float64(mix(seed+uint64(step)*0x9e3779b97f4a7c15)>>11) / (1 << 53)
-	share := float64(d) * u
-	if share >= math.MaxInt64 {
-		return d
-	}
-	return min(time.Duration(share), d)
+	return min(time.Duration(float64(d)*u), d)
 }
 
 // mix is the finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): it makes

@@ -22,28 +22,26 @@ const (
 
 func (c BreakerConfig) withDefaults() BreakerConfig {
 	c.Threshold = orDefault(c.Threshold, defaultThreshold)
-	if c.MinPause == 0 {
-		c.MinPause = min(defaultMinPause, max(c.MaxPause, 1))
-		if c.MaxPause == 0 {
-			c.MinPause = defaultMinPause
-		}
-	}
 	if c.MaxPause == 0 {
 		c.MaxPause = max(defaultMaxPause, c.MinPause)
+	}
+	if c.MinPause == 0 {
+		c.MinPause = min(defaultMinPause, c.MaxPause)
 	}
 	return c
 }
 
 func (c BreakerConfig) validate(refuse func(field, format string, args ...any)) {
-	d := c.withDefaults()
-	if d.Threshold < 0 {
-		refuse("Breaker.Threshold", "%d is negative", d.Threshold)
+	if c.Threshold < 0 {
+		refuse("Breaker.Threshold", "%d is negative", c.Threshold)
 	}
-	if d.MinPause < 0 {
-		refuse("Breaker.MinPause", "%v is negative", d.MinPause)
+	if c.MinPause < 0 {
+		refuse("Breaker.MinPause", "%v is negative", c.MinPause)
 	}
-	if d.MaxPause < d.MinPause {
-		refuse("Breaker.MaxPause", "%v is below MinPause %v", d.MaxPause, d.MinPause)
+	if c.MaxPause < 0 {
+		refuse("Breaker.MaxPause", "%v is negative", c.MaxPause)
+	} else if c.MaxPause != 0 && c.MaxPause < c.MinPause {
+		refuse("Breaker.MaxPause", "%v is below MinPause %v", c.MaxPause, c.MinPause)
 	}
 }
 
@@ -52,22 +50,22 @@ type BreakerState uint8
 
 // The states of a Breaker.
 const (
-	// Closed: messages flow.
-	Closed BreakerState = iota
-	// Open: nothing starts until the pause is over.
-	Open
-	// HalfOpen: the pause is over, and one message at a time probes.
-	HalfOpen
+	// BreakerClosed: messages flow.
+	BreakerClosed BreakerState = iota
+	// BreakerOpen: nothing starts until the pause is over.
+	BreakerOpen
+	// BreakerHalfOpen: the pause is over, and one message at a time probes.
+	BreakerHalfOpen
 )
 
 // String returns the state in lower case.
 func (s BreakerState) String() string {
 	switch s {
-	case Closed:
+	case BreakerClosed:
 		return "closed"
-	case Open:
+	case BreakerOpen:
 		return "open"
-	case HalfOpen:
+	case BreakerHalfOpen:
 		return "half-open"
 	}
 	return "unknown"
@@ -79,67 +77,71 @@ func (s BreakerState) String() string {
 type Breaker struct {
 	cfg   BreakerConfig
 	state BreakerState
-	// faults counts those in a row while Closed.
+	// faults counts those in a row while closed.
 	faults int
 	// pause is the current or last pause; 0 before the first.
 	pause time.Duration
 	// changed is when the breaker last opened or closed.
 	changed time.Time
+	// probing says that the probe of this half-open phase is out.
 	probing bool
 }
 
 // NewBreaker returns a closed breaker.
 func NewBreaker(cfg BreakerConfig) *Breaker { return &Breaker{cfg: cfg.withDefaults()} }
 
-// State returns how the breaker stands. Open stays until Next finds the pause
-// to be over.
+// State returns how the breaker stands. It stays open until Next finds the
+// pause to be over.
 func (b *Breaker) State() BreakerState { return b.state }
 
 // Next asks whether a message may start. If not, ask again after wait, or after
-// the next Success or Release if that is sooner. A message let through while
-// HalfOpen is the probe: it must be followed by Failure, Success or Release.
+// the next Success or Release if that is sooner. The message that it lets
+// through while half-open is the probe, and the only one: report what became of
+// it with Failure, Success or Release.
 func (b *Breaker) Next(now time.Time) (allowed bool, wait time.Duration) {
 	switch b.state {
-	case Open:
-		// A clock set back must not lengthen the pause.
-		if wait = min(b.pause-now.Sub(b.changed), b.pause); wait > 0 {
+	case BreakerOpen:
+		if now.Before(b.changed) {
+			b.changed = now // a clock set back must not lengthen the pause
+		}
+		if wait = b.pause - now.Sub(b.changed); wait > 0 {
 			return false, wait
 		}
-		b.state = HalfOpen
-	case HalfOpen:
+		b.state = BreakerHalfOpen
+	case BreakerHalfOpen:
 		if b.probing {
 			return false, b.cfg.MinPause
 		}
-	case Closed:
+	case BreakerClosed:
 		return true, 0
 	}
 	b.probing = true
 	return true, 0
 }
 
-// Failure reports an infrastructure fault. While Open it changes nothing: it
+// Failure reports an infrastructure fault. While open it changes nothing: it
 // comes from a message that started before.
 func (b *Breaker) Failure(now time.Time) {
 	switch b.state {
-	case Closed:
+	case BreakerClosed:
 		if b.faults++; b.faults >= b.cfg.Threshold {
 			b.open(now)
 		}
-	case HalfOpen:
+	case BreakerHalfOpen:
 		b.open(now)
-	case Open:
+	case BreakerOpen:
 	}
 }
 
 // Success reports a message that ended without an infrastructure fault, also
-// if it failed in another way. While Open it changes nothing.
+// if it failed in another way. While open it changes nothing.
 func (b *Breaker) Success(now time.Time) {
 	switch b.state {
-	case Closed:
+	case BreakerClosed:
 		b.faults = 0
-	case HalfOpen:
-		b.state, b.faults, b.probing, b.changed = Closed, 0, false, now
-	case Open:
+	case BreakerHalfOpen:
+		b.state, b.faults, b.probing, b.changed = BreakerClosed, 0, false, now
+	case BreakerOpen:
 	}
 }
 
@@ -151,7 +153,7 @@ func (b *Breaker) Release() { b.probing = false }
 // been closed for longer than that: messages that need nothing of what is down
 // close it in passing, and must not make the pauses short again.
 func (b *Breaker) open(now time.Time) {
-	recovered := b.state == Closed && now.Sub(b.changed) > b.pause
+	recovered := b.state == BreakerClosed && now.Sub(b.changed) > b.pause
 	switch {
 	case b.pause == 0 || recovered:
 		b.pause = b.cfg.MinPause
@@ -160,5 +162,5 @@ func (b *Breaker) open(now time.Time) {
 	default:
 		b.pause *= 2
 	}
-	b.state, b.faults, b.probing, b.changed = Open, 0, false, now
+	b.state, b.faults, b.probing, b.changed = BreakerOpen, 0, false, now
 }

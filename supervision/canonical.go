@@ -113,7 +113,7 @@ func (r *reader) letter() Letter {
 
 func (f *fields) original(m *brokers.Message) {
 	id, replays := splitID(m.ID)
-	f.raw(headerTopic, m.Topic)
+	f.add(headerTopic, []byte(m.Topic), brokers.KindString)
 	f.int(headerPartition, int64(m.Partition))
 	f.int(headerOffset, m.Offset)
 	f.raw(headerID, id)

@@ -110,8 +110,8 @@ func Decode(m *brokers.Message) (original brokers.Message, l Letter, err error) 
 		r.headers = m.Headers
 	}
 	original, l = r.original(m), r.letter()
-	if r.err != nil {
-		return brokers.Message{}, Letter{}, r.err
+	if err := r.require(headerTopic); err != nil {
+		return brokers.Message{}, Letter{}, err
 	}
 	if inOrder {
 		original.Headers = m.Headers[:start:start]

@@ -46,11 +46,11 @@ func (f *Failure) seed() uint64 {
 	if m == nil {
 		return hashInt(hashStart, f.FirstAt.UnixNano())
 	}
-	h := hashString(hashStart, m.Topic)
+	h := hashText(hashStart, m.Topic)
 	h = hashInt(h, int64(m.Partition))
 	h = hashInt(h, m.Offset)
-	h = hashString(h, m.ID)
-	return hashString(h, string(m.Key))
+	h = hashText(h, m.ID)
+	return hashText(h, m.Key)
 }
 
 // FNV-1a, written out because the same failure must hash alike in every
@@ -60,7 +60,7 @@ const (
 	hashPrime uint64 = 1099511628211
 )
 
-func hashString(h uint64, s string) uint64 {
+func hashText[T string | []byte](h uint64, s T) uint64 {
 	for i := range len(s) {
 		h = (h ^ uint64(s[i])) * hashPrime
 	}

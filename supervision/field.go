@@ -83,6 +83,14 @@ func (r *reader) time(key string) time.Time {
 
 func (r *reader) duration(key string) time.Duration { return parse(r, key, time.ParseDuration) }
 
+// require returns the first error; that a key is missing, if there is none.
+func (r *reader) require(key string) error {
+	if _, ok := r.headers.Get(key); !ok && r.err == nil {
+		r.err = fmt.Errorf("%w: %s is missing", ErrMalformed, key)
+	}
+	return r.err
+}
+
 func parse[T any](r *reader, key string, convert func(string) (T, error)) (value T) {
 	b, ok := r.headers.Get(key)
 	if !ok {

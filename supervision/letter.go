@@ -53,8 +53,7 @@ func NewLetter(f Failure, v Verdict) Letter {
 		FirstFailure: f.FirstAt,
 		LastFailure:  f.At,
 	}
-	var p *PanicError
-	if errors.As(f.Err, &p) {
+	if p, ok := errors.AsType[*PanicError](f.Err); ok {
 		l.Stack = string(p.Stack)
 	}
 	return l

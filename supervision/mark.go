@@ -58,8 +58,8 @@ func Infrastructure(err error) error {
 // markOf returns what the outermost mark of err asks for; in a join, that of
 // the first marked error.
 func markOf(err error) (action, bool) {
-	var m *mark
-	if !errors.As(err, &m) {
+	m, ok := errors.AsType[*mark](err)
+	if !ok {
 		return action{}, false
 	}
 	return m.action, true

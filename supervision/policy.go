@@ -173,26 +173,26 @@ func (p *Policy) park(reason string) Verdict {
 
 // complete makes the verdict of OnError one that can be carried out.
 func (p *Policy) complete(v Verdict, f *Failure) Verdict {
+	if v.Reason == "" {
+		v.Reason = "OnError"
+	}
 	switch v.Kind {
-	case Retry, Park:
+	case Retry:
 		if v.After <= 0 {
-			v.After = p.wait(v.Kind, f)
+			v.After = p.backoff(nil).Delay(f.Attempt, f.seed())
+		}
+	case Park:
+		if v.After <= 0 {
+			v.After = p.backoff(nil).Max()
 		}
 	case DeadLetter:
-		v = p.giveUp(v.Reason)
+		return p.giveUp(v.Reason)
 	case Discard, Stop, Suspend, GiveBack:
 		v.After = 0
 	default:
 		return p.park(fmt.Sprintf("OnError returned %v (%d)", v.Kind, v.Kind))
 	}
 	return v
-}
-
-func (p *Policy) wait(k Kind, f *Failure) time.Duration {
-	if k == Park {
-		return p.backoff(nil).Max()
-	}
-	return p.backoff(nil).Delay(f.Attempt, f.seed())
 }
 
 func (p *Policy) backoff(own Backoff) Backoff {

@@ -43,8 +43,8 @@ func OnType[E error]() Condition {
 	return Condition{
 		text: fmt.Sprintf("on %v", reflect.TypeFor[E]()),
 		match: func(err error) bool {
-			var e E
-			return errors.As(err, &e)
+			_, ok := errors.AsType[E](err)
+			return ok
 		},
 	}
 }

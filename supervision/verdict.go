@@ -52,9 +52,9 @@ func (k Kind) String() string {
 	return "no verdict"
 }
 
-// Burns says whether the attempt counts against MaxAttempts: all but Suspend
-// and GiveBack do.
-func (k Kind) Burns() bool { return k != Suspend && k != GiveBack }
+// Burns says whether the attempt counts against MaxAttempts: it does for all
+// kinds but Suspend and GiveBack.
+func (k Kind) Burns() bool { return k >= Retry && k <= Stop }
 
 // Decides says whether the message is decided, so that the next one of its key
 // may start (after a dead letter: once that is confirmed).
