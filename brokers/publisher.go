@@ -55,13 +55,29 @@ type Receipt struct {
 	Duplicate bool
 }
 
-// The methods of Publisher (its file fills them in):
-//
-//	Publish(ctx, msgs ...Message) ([]Receipt, error)
-//	PublishAsync(ctx, m Message, done func(Receipt, error)) error
-//	Flush(ctx) error
-//	Close(ctx) error
+// Publisher publishes through a [Sender].
 type Publisher struct{ sender Sender }
+
+// NewPublisher makes a publisher over sender, for drivers.
+func NewPublisher(sender Sender, features Features, cfg PublisherConfig) (*Publisher, error) {
+	return &Publisher{sender: sender}, nil
+}
+
+// Publish publishes msgs and waits until the broker confirmed all of them.
+func (p *Publisher) Publish(ctx context.Context, msgs ...Message) ([]Receipt, error) {
+	return nil, ErrUnsupported
+}
+
+// PublishAsync publishes m and returns when it is accepted.
+func (p *Publisher) PublishAsync(ctx context.Context, m Message, done func(Receipt, error)) error {
+	return ErrUnsupported
+}
+
+// Flush waits until all that was accepted before is confirmed or failed.
+func (p *Publisher) Flush(ctx context.Context) error { return ErrUnsupported }
+
+// Close stops intake and flushes within ctx.
+func (p *Publisher) Close(ctx context.Context) error { return p.sender.Close() }
 
 // Outbound is one message on its way through a Sender.
 type Outbound struct {
@@ -79,8 +95,3 @@ func (o *Outbound) Done(r Receipt, err error) {}
 
 // Context ends when nobody waits for the message any more, or its time is over.
 func (o *Outbound) Context() context.Context { return context.Background() }
-
-// Partitioner chooses the partition of a message among n.
-type Partitioner interface {
-	Partition(m *Message, n int) (int32, error)
-}
