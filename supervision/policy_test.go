@@ -45,6 +45,7 @@ func TestDecide(t *testing.T) {
 			supervision.OnFunc(func(err error) bool { return strings.HasPrefix(err.Error(), "halt") }).Stop(),
 			supervision.On(context.DeadlineExceeded).Retry(0, nil),
 			supervision.On(errVoid).Stop(),
+			supervision.OnType[*supervision.PanicError]().Park(),
 		},
 	}
 	targetless := policy
@@ -83,8 +84,9 @@ func TestDecide(t *testing.T) {
 		{"outermost mark", policy, failure(supervision.Discardable(fmt.Errorf("x: %w", supervision.Permanent(errBoom)), "old"), 1), "discard: old"},
 		{"first mark of a join", policy, failure(errors.Join(errBoom, supervision.Infrastructure(errBoom), supervision.Permanent(errBoom)), 1), "suspend: infrastructure fault"},
 
-		{"panic", policy, failure(supervision.NewPanicError("nil map", nil), 1), "retry after 1s: attempt 1 of 3"},
-		{"panic with a marked error", policy, failure(supervision.NewPanicError(supervision.Permanent(errBoom), nil), 1), "dead-letter: permanent"},
+		{"panic by rule", policy, failure(supervision.NewPanicError("nil map", nil), 1), "park after 1s: rule on *supervision.PanicError"},
+		{"panic", supervision.Policy{Backoff: supervision.Constant(1)}, failure(supervision.NewPanicError("nil map", nil), 1), "retry after 1ns: attempt 1 of 5"},
+		{"panic with a marked error", supervision.Policy{DeadLetter: "dead"}, failure(supervision.NewPanicError(supervision.Permanent(errBoom), nil), 1), "dead-letter: permanent"},
 		{"handler's own cancellation", policy, failure(context.Canceled, 1), "retry after 1s: attempt 1 of 3"},
 		{
 			"too many deliveries", policy,
@@ -215,7 +217,7 @@ supervision: invalid policy: Breaker.MaxPause: -1ns is negative`
 	for _, valid := range []supervision.Policy{
 		{},
 		{MaxAttempts: -1, MaxDeliveries: -1, DeadLetter: "dead", Rules: []supervision.Rule{supervision.On(errVoid).DeadLetter()}},
-		{Breaker: supervision.BreakerConfig{MinPause: time.Hour}},
+		{Backoff: supervision.Exponential(1, 1), Breaker: supervision.BreakerConfig{MinPause: time.Hour}},
 	} {
 		if err := valid.Validate(); err != nil {
 			t.Errorf("%+v: %v", valid, err)
