@@ -223,6 +223,9 @@ func (s *Subscription) validate(fault func(field, format string, args ...any)) {
 	if err := s.Policy.Validate(); err != nil {
 		fault("Policy", "%v", err)
 	}
+	if slices.Contains(s.Topics, s.Policy.DeadLetter) {
+		fault("Policy", "DeadLetter %q is one of the Topics: dead letters would come back for ever", s.Policy.DeadLetter)
+	}
 	if s.Unkeyed > UnkeyedRefuse {
 		fault("Unkeyed", "%d is none of the constants", s.Unkeyed)
 	}

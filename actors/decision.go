@@ -32,6 +32,16 @@ type decision struct {
 	over     bool  // settled or abandoned
 	owing    bool  // counted in the key's debts
 	buried   *DeadLettered
+	brief    *brokers.Message // the dead letter with less about the failure
+}
+
+// shorten has a dead letter that is too large for the broker published again
+// with less about the failure. The original it carries is never cut.
+func (d *decision) shorten(err error) error {
+	if d.brief != nil && errors.Is(err, brokers.ErrTooLarge) {
+		d.messages[0], d.brief = *d.brief, nil
+	}
+	return err
 }
 
 // mendBackoff paces what must succeed in the end: effects, and the start of an
@@ -102,7 +112,7 @@ func (d *decision) fail(err error, which []int, k, n int) {
 		}
 		d.failed = append(d.failed, i)
 	}
-	d.owe(err)
+	d.owe(d.shorten(err))
 }
 
 // confirmed books what the broker said of one message.
@@ -112,7 +122,7 @@ func (d *decision) confirmed(i int, err error) {
 	defer r.mu.Unlock()
 	if err != nil {
 		d.failed = append(d.failed, i)
-		d.owe(err)
+		d.owe(d.shorten(err))
 		return
 	}
 	d.left--
@@ -137,7 +147,7 @@ func (d *decision) settled() {
 		r.logFailure("message dead-lettered", d.buried.Failure,
 			zap.String("reason", d.buried.Reason), zap.Int64("offset", d.buried.Offset))
 	}
-	r.acknowledge(now)
+	r.acknowledge(now, false)
 	r.tellRoom()
 	r.spawn()
 }

@@ -34,7 +34,8 @@ type Middleware func(next Handler) Handler
 // Starter is implemented by a key's actor that wants to prepare itself before
 // its first message: to load, to set timers. An error or a panic is tried again
 // with a new instance after the policy's back-off, for as long as it takes; it
-// counts against no message.
+// counts against no message. Stopped is not called for an instance that did not
+// start.
 type Starter interface {
 	Started(ctx *Context) error
 }

@@ -94,7 +94,7 @@ func (r *region) finishInstance(c *cell) {
 	}
 	c.value = nil
 	if r.sub.plan.stops {
-		w := &Context{Context: r.ctx, region: r, cell: c, item: &item{letter: &letter{}}}
+		w := &Context{Context: r.ctx, region: r, cell: c, item: &noItem}
 		err := guard(w, func(ctx *Context) error {
 			value.(Stopper).Stopped(ctx)
 			return nil

@@ -235,9 +235,9 @@ func (r *region) settle(place uint64, size int32) {
 // acknowledge tells the driver what is settled, when there is enough of it, or
 // when nothing more is to be expected soon. The driver gathers what it is told
 // in turn, so this only saves calls.
-func (r *region) acknowledge(now int64) {
+func (r *region) acknowledge(now int64, atOnce bool) {
 	const often, late = 256, int64(5 * time.Millisecond)
-	if r.sinceAck == 0 || r.sinceAck < often && r.sched.readyCells > 0 && now-r.lastAck < late {
+	if r.sinceAck == 0 || !atOnce && r.sinceAck < often && r.sched.readyCells > 0 && now-r.lastAck < late {
 		return
 	}
 	r.sinceAck, r.lastAck = 0, now

@@ -30,8 +30,7 @@ type subscription struct {
 	counts    counts
 
 	individualAcks bool
-	turnCost       atomic.Int64 // running average of a turn, in ns
-	itemCost       atomic.Int64 // and of an item
+	itemCost       atomic.Int64 // running average of the handling of an item, in ns
 
 	mu      sync.RWMutex
 	regions map[home]*region
@@ -69,7 +68,7 @@ func (s *subscription) newWorker(r *region) *worker {
 	if w == nil {
 		w = &worker{ctx: &Context{}}
 	}
-	w.region, w.began = r, r.now()
+	w.region, w.began, w.done = r, r.now(), false
 	w.ctx.Context, w.ctx.region = r.ctx, r
 	return w
 }
@@ -78,6 +77,9 @@ func (s *subscription) newWorker(r *region) *worker {
 func (s *subscription) run(ctx context.Context) error {
 	cfg := s.cfg.Publisher
 	cfg.Order, cfg.DeliveryTimeout = brokers.OrderPerKey, -1
+	// What handlers publish was checked when it was staged; a dead letter may be
+	// larger than its message was.
+	cfg.MaxMessageBytes = orDefault(cfg.MaxMessageBytes, 1<<20) + supervision.MaxEnvelope
 	publisher, err := s.cfg.Broker.Publisher(cfg)
 	if err != nil {
 		return s.fault("open the publisher", err)
@@ -157,7 +159,9 @@ func (s *subscription) own(part brokers.Partition) {
 	s.sys.observe(func() Event { return PartitionAssigned{r.placeOf()} })
 	r.live()
 	s.mu.Lock()
-	delete(s.regions, at)
+	if s.regions[at] == r { // the driver may have offered it again already
+		delete(s.regions, at)
+	}
 	s.mu.Unlock()
 }
 

@@ -29,6 +29,7 @@ type turn struct {
 	unstash   bool
 	stashed   *item // put aside in this turn, in order
 	lastStash *item
+	poison    bool // handling it has probably ended the process before
 	condemned bool // dead-letter instead of handling
 	probe     bool // the breaker's
 }
@@ -44,12 +45,10 @@ func (s *subscription) turnLimit() int32 {
 	return int32(min(max(fair/cost, 1), most))
 }
 
-// learnCost keeps running averages of what a turn and an item take.
+// learnCost keeps the running average of what an item takes.
 func (s *subscription) learnCost(took int64, items int32) {
 	const weight = 16
-	s.turnCost.Add((took - s.turnCost.Load()) / weight)
-	took /= int64(max(items, 1))
-	s.itemCost.Add((took - s.itemCost.Load()) / weight)
+	s.itemCost.Add((took/int64(max(items, 1)) - s.itemCost.Load()) / weight)
 }
 
 // nextTurn takes the key that is next. The region's lock is held.
@@ -76,7 +75,7 @@ func (r *region) nextTurn(t *turn) bool {
 			r.sched.wait(c)
 			continue
 		}
-		*t = turn{cell: c, chain: chain}
+		*t = turn{cell: c, chain: chain, poison: r.solo && r.convicted(chain)}
 		if len(r.condemned) > 0 {
 			_, t.condemned = r.condemned[c.key]
 		}
@@ -88,6 +87,13 @@ func (r *region) nextTurn(t *turn) bool {
 // verdict that it may be what kills the process: it is handled alone.
 func (r *region) suspicious(it *item) bool {
 	return it.message != nil && it.message.DeliveryCount > 1 && r.sub.cfg.Policy.Suspect(it.message.DeliveryCount)
+}
+
+// convicted says whether a suspicious message was handled alone before and still
+// came to no verdict. Only the first unsettled one can be convicted: the count
+// of those behind it rises with each crash as well, and proves nothing.
+func (r *region) convicted(it *item) bool {
+	return it.place == r.track.head && r.sub.cfg.Policy.Suspect(it.message.DeliveryCount-1)
 }
 
 func chainLen(chain *item) (n int32) {
@@ -150,11 +156,11 @@ func (r *region) handle(w *worker, it *item) bool {
 func (r *region) fault(t *turn, it *item) error {
 	switch {
 	case t.condemned:
-		return supervision.Permanent(ErrOverflow)
+		return ErrOverflow
 	case t.cell.kind == cellRefused:
 		return supervision.Permanent(ErrNoKey)
-	case r.suspicious(it) && r.sub.cfg.Policy.Suspect(it.message.DeliveryCount-1):
-		return supervision.Permanent(supervision.ErrTooManyDeliveries)
+	case t.poison:
+		return supervision.ErrTooManyDeliveries
 	}
 	return nil
 }
@@ -189,9 +195,13 @@ func (r *region) judge(t *turn, it *item, attempt int, err error) {
 		t.failure.FirstAt = tr.first
 	}
 	t.discarded = isPanic(err)
-	if start := (*startError)(nil); errors.As(err, &start) {
+	start := (*startError)(nil)
+	switch {
+	case errors.As(err, &start):
 		t.starting, t.discarded = true, true
-	} else {
+	case t.condemned:
+		t.verdict = supervision.Verdict{Kind: supervision.DeadLetter, Reason: ErrOverflow.Error()}
+	default:
 		t.verdict = r.sub.cfg.Policy.Decide(t.failure)
 	}
 	if t.discarded {
@@ -255,23 +265,27 @@ func (r *region) begin(w *worker) error {
 	if plan.make == nil || cell.value != nil {
 		return nil
 	}
-	err := guard(w.ctx, func(*Context) error {
+	w.ctx.reset(cell, &noItem, 1)
+	err := guard(w.ctx, func(c *Context) error {
 		cell.value = plan.make(cell.key)
-		return nil
-	})
-	if err == nil && plan.starts {
-		w.ctx.reset(cell, w.turn.chain, 1)
-		err = guard(w.ctx, func(c *Context) error { return cell.value.(Starter).Started(c) })
-		if err == nil {
-			r.deliverLetters(w.ctx)
-			r.changeTimers(w.ctx)
+		if !plan.starts {
+			return nil
 		}
-	}
+		return cell.value.(Starter).Started(c)
+	})
 	if err != nil {
+		cell.value = nil
+		r.stopChildren(cell)
 		return &startError{err}
 	}
+	r.deliverLetters(w.ctx)
+	r.changeTimers(w.ctx)
+	r.publishLoose(w.ctx.staged.takeMessages())
 	return nil
 }
+
+// noItem is what the hooks of an instance handle: nothing.
+var noItem item
 
 // startError marks the failure of an instance to start.
 type startError struct{ err error }
@@ -283,8 +297,10 @@ func (e *startError) Unwrap() error { return e.err }
 // carries out the verdict. The region's lock is held; what it returns is to be
 // called without it.
 func (r *region) conclude(t *turn, now int64) (after func()) {
+	if r.ended {
+		return nil
+	}
 	r.turns++
-	r.solo = false
 	c := t.cell
 	rest := r.book(t, now)
 	if t.handled > 0 {
@@ -299,16 +315,14 @@ func (r *region) conclude(t *turn, now int64) (after func()) {
 		r.endExtras(c)
 	}
 	r.rearmIdle(c, t.reached, now)
-	switch {
-	case r.ended:
-		return nil
-	case t.failed:
+	if t.failed {
 		after = r.apply(t, now)
-	default:
+	} else {
 		r.sched.finish(c, now)
 	}
 	r.retire(c)
-	r.acknowledge(now)
+	r.acknowledge(now, r.solo) // so that a crash of the next suspect is not laid to this one
+	r.solo = false
 	r.tellRoom()
 	if r.alarmAt == 0 {
 		r.setAlarm(now)

@@ -66,14 +66,6 @@ func OnTombstone[A any](b *Blueprint[A], handle func(*A, *Context) error) {
 	b.plan.routes.tombstone = func(instance any, ctx *Context) error { return handle(instance.(*A), ctx) }
 }
 
-func decodeAs[M any](c Codec, m *brokers.Message) (any, error) {
-	var v M
-	if err := c.Decode(m, &v); err != nil {
-		return nil, supervision.Permanent(fmt.Errorf("actors: decode payload into %T: %w", v, err))
-	}
-	return v, nil
-}
-
 func (r *routes) add(name string, t reflect.Type, to *route) {
 	if _, taken := r.byName[name]; taken {
 		panic(fmt.Sprintf("actors: type name %q is registered twice", name))
@@ -115,7 +107,7 @@ func (r *routes) receive(instance any, ctx *Context) error {
 	}
 	v, err := to.decode(ctx.region.sub.cfg.Codec, m)
 	if err != nil {
-		return err
+		return supervision.Permanent(fmt.Errorf("actors: decode payload as %q: %w", name, err))
 	}
 	return to.handle(instance, v, ctx)
 }
@@ -149,6 +141,13 @@ func (r *routes) receiveLetter(instance any, ctx *Context) error {
 func (s *subscription) typeOf(m *brokers.Message) string {
 	if s.cfg.TypeOf != nil {
 		return s.cfg.TypeOf(m)
+	}
+	if namer, ok := s.cfg.Codec.(interface {
+		TypeName(*brokers.Message) string
+	}); ok {
+		if name := namer.TypeName(m); name != "" {
+			return name
+		}
 	}
 	if name := m.Headers.Text("ce_type"); name != "" {
 		return name

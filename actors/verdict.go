@@ -175,9 +175,11 @@ func (r *region) bury(t *turn) (after func()) {
 	info := supervision.NewLetter(t.failure, t.verdict)
 	info.Group, info.Host, info.Broker = place.Group, r.sub.sys.host, r.sub.cfg.Broker.Name()
 	letter := supervision.Encode(it.message, info, r.sub.cfg.Policy.DeadLetter)
+	brief := supervision.Encode(it.message, info.Brief(), r.sub.cfg.Policy.DeadLetter)
 	c.mend(&r.timers)
 	r.sched.wait(c)
 	d := r.newDecisionLocked(c, it, []brokers.Message{letter}, true)
 	d.buried = &DeadLettered{Place: place, Failure: t.failure, Reason: t.verdict.Reason}
+	d.brief = &brief
 	return func() { d.send() }
 }

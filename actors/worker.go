@@ -51,10 +51,10 @@ func (p *pool) release() (next *region) {
 	return next
 }
 
-// cheapTurn divides handlers that compute from those that wait: below it a
+// cheapItem divides handlers that compute from those that wait: below it a
 // worker per core is best, as more only cost wake-ups; above it every ready key
 // deserves one.
-const cheapTurn = int64(20 * time.Microsecond)
+const cheapItem = int64(20 * time.Microsecond)
 
 // stallTick is how long all workers may be busy with keys waiting before more
 // are started, whatever the average says.
@@ -86,14 +86,14 @@ func (r *region) hire(first turn) bool {
 	}
 	r.workers++
 	w := r.sub.newWorker(r)
-	w.turn = first
+	w.turn, w.fresh = first, first.cell != nil
 	r.sub.pool.wg.Go(w.work)
 	return true
 }
 
 // useful is how many workers the region can use now.
 func (r *region) useful() int {
-	if r.sub.turnCost.Load() > cheapTurn {
+	if r.sub.itemCost.Load() > cheapItem {
 		return r.sub.cfg.Concurrency
 	}
 	return min(r.sub.cfg.Concurrency, runtime.GOMAXPROCS(0)+r.boost)
@@ -129,6 +129,7 @@ type worker struct {
 	ctx    *Context
 	turn   turn
 	began  int64
+	fresh  bool // the turn has not been run yet
 	done   bool
 }
 
@@ -145,7 +146,8 @@ func (w *worker) work() {
 		r.judgeExit(&w.turn)
 		r.sub.pool.wg.Go(w.work)
 	}()
-	if w.turn.cell != nil && !w.turn.failed {
+	if w.fresh {
+		w.fresh = false
 		r.run(w)
 	}
 	for r.step(w) {
@@ -183,7 +185,9 @@ func (r *region) step(w *worker) bool {
 }
 
 // yields says whether another region should have this worker's permit.
-func (r *region) yields() bool { return r.sub.pool.starved.Load() > 0 && r.turns%16 == 0 }
+func (r *region) yields() bool {
+	return r.sub.pool.starved.Load() > 0 && (r.turns%16 == 0 || r.sub.itemCost.Load() > cheapItem)
+}
 
 // end gives the permit back, to the region that has waited for longest.
 func (w *worker) end() {
