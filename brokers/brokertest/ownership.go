@@ -1,0 +1,312 @@
+package brokertest
+
+import (
+	"context"
+	"time"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// A sole member comes to own every partition, each once.
+func acceptAllPartitions(e *env) {
+	group := e.group()
+	name := e.topic(5, group)
+	for id := range int32(5) {
+		e.publish(numbered(name, id, "k", 0, 1)...)
+	}
+	sub := e.subscribe(e.broker, group, name)
+	for id, p := range e.acceptAll(sub, 5) {
+		if p.Topic() != name || id < 0 || id >= 5 {
+			e.Errorf("accepted partition %d of topic %q; want 0 to 4 of %q", id, p.Topic(), name)
+		}
+		if p.Context().Err() != nil || happened(p.Revoking()) {
+			e.Errorf("partition %d is revoked from the start", id)
+		}
+	}
+	e.acceptNothing(sub)
+	if n := sub.Partitions(name); n != 5 {
+		e.Errorf("Partitions: %d; want 5", n)
+	}
+}
+
+// A subscription of several topics owns the partitions of all.
+func acceptSeveralTopics(e *env) {
+	group := e.group()
+	a, b := e.topic(1, group), e.topic(2, group)
+	e.publish(numbered(a, 0, "k", 0, 1)...)
+	e.publish(numbered(b, 0, "k", 0, 1)...)
+	e.publish(numbered(b, 1, "k", 0, 1)...)
+	sub := e.subscribe(e.broker, group, a, b)
+	seen := map[slot]bool{}
+	for range 3 {
+		p := e.accept(sub)
+		seen[slot{p.Topic(), p.ID()}] = true
+	}
+	for _, want := range []slot{{a, 0}, {b, 0}, {b, 1}} {
+		if !seen[want] {
+			e.Errorf("partition %d of %q was not accepted", want.id, want.topic)
+		}
+	}
+}
+
+func acceptCancelled(e *env) {
+	group := e.group()
+	name := e.topic(1, group)
+	sub := e.subscribe(e.broker, group, name)
+	_, err := sub.Accept(ended())
+	e.is(err, context.Canceled, "Accept with an ended context")
+	ctx, cancel := context.WithCancel(context.Background())
+	var p brokers.Partition
+	done := e.start(func() { p, err = sub.Accept(ctx) })
+	cancel()
+	e.waitFor(done, "Accept")
+	if err == nil {
+		// Some brokers show the ownership before a first message.
+		e.close(p)
+	} else {
+		e.is(err, context.Canceled, "Accept whose context ends")
+	}
+	e.publish(numbered(name, 0, "k", 0, 1)...)
+	e.wantNumbers(e.fetch(e.accept(sub), 1), 0, 1)
+}
+
+// Epochs of a partition are unique, and grow, over closing and leaving.
+func epochsGrow(e *env) {
+	p, sub, name, group := e.seeded(1)
+	last := p.Epoch()
+	for range 5 {
+		p = e.again(p, sub)
+		last = p.Epoch()
+	}
+	e.close(p)
+	e.leave(sub)
+	sub = e.subscribe(e.broker, group, name)
+	if p = e.accept(sub); p.Epoch() <= last {
+		e.Errorf("epoch %d of a new membership follows epoch %d of the same process", p.Epoch(), last)
+	}
+}
+
+// No partition is offered again before its owner closed it, even when the
+// epoch has ended: two epochs never overlap in a process.
+func acceptAfterClose(e *env) {
+	e.needs(e.h.Disconnect != nil, "the harness cannot disconnect")
+	group := e.group()
+	name := e.topic(2, group)
+	for id := range int32(2) {
+		e.publish(numbered(name, id, "k", 0, 1)...)
+	}
+	sub := e.subscribe(e.broker, group, name)
+	owned := e.acceptAll(sub, 2)
+	reconnect := e.disconnect(e.broker)
+	e.revoked(owned[0])
+	e.revoked(owned[1])
+	e.ok(reconnect(), "reconnect")
+	// The acknowledgements are void, so the result is the driver's to choose.
+	_ = owned[0].Close(e.within())
+	next := e.accept(sub)
+	if next.ID() != 0 {
+		e.Fatalf("partition %d was offered (epoch %d) before epoch %d of it was closed", next.ID(), next.Epoch(), owned[next.ID()].Epoch())
+	}
+	e.wantNumbers(e.fetch(next, 1), 0, 1)
+	e.acceptNothing(sub)
+	_ = owned[1].Close(e.within())
+	if next = e.accept(sub); next.ID() != 1 || next.Epoch() <= owned[1].Epoch() {
+		e.Fatalf("accepted partition %d, epoch %d; want partition 1 with an epoch above %d", next.ID(), next.Epoch(), owned[1].Epoch())
+	}
+	e.wantNumbers(e.fetch(next, 1), 0, 1)
+}
+
+// A lost connection ends the epochs; a mended one brings the partitions back,
+// from the first message that is not acknowledged.
+func reconnects(e *env) {
+	p, sub, name, _ := e.seeded(5)
+	got := e.fetch(p, 5)
+	e.ack(p, got[1].Offset)
+	e.close(p)
+	p = e.accept(sub)
+	e.wantNumbers(e.fetch(p, 3), 2, 5)
+	reconnect := e.disconnect(e.broker)
+	e.revoked(p)
+	_, err := p.Fetch(e.within(), brokers.FetchLimit{Messages: 1})
+	e.is(err, brokers.ErrRevoked, "Fetch of an ended epoch")
+	_ = p.Close(e.within())
+	e.ok(reconnect(), "reconnect")
+	p = e.accept(sub)
+	e.wantNumbers(e.fetch(p, 3), 2, 5)
+	e.publish(numbered(name, 0, "k", 5, 6)...)
+	e.wantNumbers(e.fetch(p, 1), 5, 6)
+}
+
+// firstRevoking waits until one of the partitions is wanted back.
+func (e *env) firstRevoking(owned map[int32]brokers.Partition) brokers.Partition {
+	e.Helper()
+	first := make(chan brokers.Partition, len(owned))
+	for _, p := range owned {
+		go func() {
+			select {
+			case <-p.Revoking():
+				first <- p
+			case <-p.Context().Done():
+			}
+		}()
+	}
+	select {
+	case p := <-first:
+		return p
+	case <-e.within().Done():
+		e.Fatalf("no partition was wanted back within %v of a second member's coming", e.h.Wait)
+		return nil
+	}
+}
+
+// handOver is a partition that a second member's coming takes from its owner.
+type handOver struct {
+	p      brokers.Partition
+	got    []brokers.Message    // what p's owner fetched: numbers 0 to 4
+	second brokers.Subscription // who is to have p
+	asked  time.Time            // when second began to join
+}
+
+// handOver has a second member join an owner of two partitions.
+func (e *env) handOver(drain time.Duration) handOver {
+	e.Helper()
+	group := e.group()
+	name := e.topic(2, group)
+	for id := range int32(2) {
+		e.publish(numbered(name, id, "k", 0, 5)...)
+	}
+	cfg := brokers.SubscriptionConfig{Group: group, Topics: []string{name}, DrainTimeout: drain}
+	owned := e.acceptAll(e.subscribeAs(e.broker, cfg), 2)
+	fetched := map[int32][]brokers.Message{}
+	for id, p := range owned {
+		fetched[id] = e.fetch(p, 5)
+	}
+	h := handOver{asked: time.Now()}
+	h.second = e.subscribeAs(e.open(), cfg)
+	h.p = e.firstRevoking(owned)
+	h.got = fetched[h.p.ID()]
+	return h
+}
+
+// A partition that is wanted back says so first: its owner fetches no more,
+// acknowledges what runs, and closes it; only then has it another owner.
+func revokingDrains(e *env) {
+	h := e.handOver(e.h.Wait)
+	if h.p.Context().Err() != nil {
+		e.Fatal("the epoch ended together with Revoking; want time to drain")
+	}
+	_, err := h.p.Fetch(e.within(), brokers.FetchLimit{Messages: 1})
+	e.is(err, brokers.ErrRevoked, "Fetch after Revoking")
+	e.acceptNothing(h.second)
+	if h.p.Context().Err() != nil {
+		e.Fatal("the epoch ended while its owner was draining")
+	}
+	e.ack(h.p, h.got[2].Offset)
+	e.close(h.p)
+	e.revoked(h.p)
+	next := e.accept(h.second)
+	if next.ID() != h.p.ID() {
+		e.Fatalf("the second member accepted partition %d; want %d, the one that was given back", next.ID(), h.p.ID())
+	}
+	e.wantNumbers(e.fetch(next, 2), 3, 5)
+}
+
+// A Fetch that waits returns when the partition is wanted back.
+func revokingWakesFetch(e *env) {
+	group := e.group()
+	name := e.topic(1, group)
+	e.publish(numbered(name, 0, "k", 0, 1)...)
+	sub := e.subscribe(e.broker, group, name)
+	p := e.accept(sub)
+	e.fetch(p, 1)
+	var err error
+	fetching := e.start(func() { _, err = p.Fetch(e.within(), brokers.FetchLimit{Messages: 1}) })
+	leaving := e.start(func() { e.noErr(sub.Close(e.within()), "Subscription.Close") })
+	e.waitFor(fetching, "Fetch")
+	e.is(err, brokers.ErrRevoked, "a waiting Fetch")
+	e.close(p)
+	e.waitFor(leaving, "Subscription.Close")
+}
+
+// An owner that does not close its partition loses it after DrainTimeout, and
+// no sooner; what it had not acknowledged goes to the next owner.
+func drainTimeout(e *env) {
+	const drain = 2 * time.Second
+	h := e.handOver(drain)
+	e.ack(h.p, h.got[0].Offset)
+	e.revoked(h.p)
+	if held := time.Since(h.asked); held < drain {
+		e.Errorf("the epoch ended %v after the second member came; want at least DrainTimeout, %v", held, drain)
+	}
+	e.lateAck(h.p, h.got)
+	again := e.fetch(e.accept(h.second), 4)
+	if n := number(&again[0]); n > 1 {
+		e.Errorf("the next owner begins at %d; want 1, or 0", n)
+	}
+}
+
+// Not fetching from one partition keeps it, and holds back no other.
+func pauseOne(e *env) {
+	group := e.group()
+	name := e.topic(3, group)
+	for id := range int32(3) {
+		e.publish(numbered(name, id, "k", 0, 1)...)
+	}
+	owned := e.acceptAll(e.subscribe(e.broker, group, name), 3)
+	e.fetch(owned[1], 1)
+	e.fetch(owned[2], 1)
+	began := time.Now()
+	n := 1
+	for ; n < 20 || time.Since(began) < e.h.Lease; n++ {
+		for id := range int32(3) {
+			e.publish(numbered(name, id, "k", n, n+1)...)
+		}
+		for id := int32(1); id < 3; id++ {
+			m := e.fetch(owned[id], 1)
+			e.wantNumbers(m, n, n+1)
+			e.ack(owned[id], m[0].Offset)
+		}
+	}
+	e.kept(owned)
+	e.wantNumbers(e.fetch(owned[0], n), 0, n)
+}
+
+// Not fetching at all keeps everything.
+func pauseAll(e *env) {
+	group := e.group()
+	name := e.topic(2, group)
+	for id := range int32(2) {
+		e.publish(numbered(name, id, "k", 0, 3)...)
+	}
+	owned := e.acceptAll(e.subscribe(e.broker, group, name), 2)
+	other := e.subscribe(e.open(), group, name)
+	// The other member may be given one of two; the first keeps the other.
+	released := e.firstRevoking(owned)
+	e.close(released)
+	delete(owned, released.ID())
+	e.accept(other)
+	select {
+	case <-time.After(max(e.h.Lease, e.h.Quiet)):
+	case <-only(owned).Context().Done():
+	}
+	e.kept(owned)
+	e.wantNumbers(e.fetch(only(owned), 3), 0, 3)
+}
+
+// only returns the only partition of a map.
+func only(owned map[int32]brokers.Partition) brokers.Partition {
+	for _, p := range owned {
+		return p
+	}
+	return nil
+}
+
+// kept ends the test unless all partitions are owned still.
+func (e *env) kept(owned map[int32]brokers.Partition) {
+	e.Helper()
+	for id, p := range owned {
+		if p.Context().Err() != nil || happened(p.Revoking()) {
+			e.Fatalf("partition %d was taken away from an owner that paused: %v", id, context.Cause(p.Context()))
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package memory
+
+import (
+	"iter"
+	"math/bits"
+)
+
+// offsets is a set of offsets that lie near each other: a bitmap that grows
+// upwards and is cut off below. The zero value is empty.
+type offsets struct {
+	base  int64 // the offset of bit 0 of words[0], a multiple of 64
+	words []uint64
+	n     int
+}
+
+// len is how many offsets the set holds.
+func (s *offsets) len() int { return s.n }
+
+// has says whether o is in the set.
+func (s *offsets) has(o int64) bool {
+	i := (o - s.base) >> 6
+	return i >= 0 && i < int64(len(s.words)) && s.words[i]&bit(o) != 0
+}
+
+// add puts o in and says whether it was not there. Callers add nothing below
+// their last cut.
+func (s *offsets) add(o int64) bool {
+	if o < s.base || s.has(o) {
+		return false
+	}
+	for i := (o - s.base) >> 6; i >= int64(len(s.words)); {
+		s.words = append(s.words, 0)
+	}
+	s.words[(o-s.base)>>6] |= bit(o)
+	s.n++
+	return true
+}
+
+// remove takes o out and says whether it was there.
+func (s *offsets) remove(o int64) bool {
+	if !s.has(o) {
+		return false
+	}
+	s.words[(o-s.base)>>6] &^= bit(o)
+	s.n--
+	return true
+}
+
+// cut takes out everything below o and gives its memory back.
+func (s *offsets) cut(o int64) {
+	if o <= s.base {
+		return
+	}
+	whole := min((o-s.base)>>6, int64(len(s.words)))
+	for _, w := range s.words[:whole] {
+		s.n -= bits.OnesCount64(w)
+	}
+	s.words = s.words[whole:]
+	s.base = o &^ 63
+	if len(s.words) > 0 {
+		below := s.words[0] & (bit(o) - 1)
+		s.n -= bits.OnesCount64(below)
+		s.words[0] &^= below
+	}
+}
+
+// gap returns the first offset from o upwards that is not in the set.
+func (s *offsets) gap(o int64) int64 {
+	for s.n > 0 && s.has(o) {
+		i := (o - s.base) >> 6
+		run := bits.TrailingZeros64(^(s.words[i] >> (o & 63)))
+		o += int64(run)
+		if o&63 != 0 {
+			break
+		}
+	}
+	return o
+}
+
+// all yields the offsets from the lowest up.
+func (s *offsets) all() iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for i, w := range s.words {
+			for ; w != 0; w &= w - 1 {
+				if !yield(s.base + int64(i)<<6 + int64(bits.TrailingZeros64(w))) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func bit(o int64) uint64 { return 1 << (o & 63) }
