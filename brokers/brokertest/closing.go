@@ -21,7 +21,7 @@ func partitionCloses(e *env) {
 	calls.Wait()
 	e.revoked(p)
 	e.close(p)
-	_, err := p.Fetch(e.within(), brokers.FetchLimit{Messages: 1})
+	_, err := e.tryFetch(e.within(), p, brokers.FetchLimit{Messages: 1})
 	e.is(err, brokers.ErrRevoked, "Fetch after Close")
 }
 
@@ -72,7 +72,7 @@ func subscriptionCloses(e *env) {
 	e.ack(p, got[1].Offset)
 	e.close(p)
 	e.waitFor(closing, "Subscription.Close")
-	_, err := sub.Accept(e.within())
+	_, err := e.tryAccept(e.within(), sub)
 	e.is(err, brokers.ErrClosed, "Accept after Close")
 	e.leave(sub)
 	e.wantNumbers(e.fetch(e.accept(e.subscribe(e.broker, group, name)), 2), 2, 4)
@@ -126,6 +126,7 @@ func brokerCloses(e *env) {
 	e.is(acceptErr, brokers.ErrClosed, "Accept during Broker.Close")
 	e.revoked(p)
 	e.lateAck(p, got)
+	e.returns("Partition.Close after Broker.Close", func() { _ = p.Close(e.within()) })
 	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 2, 3)...)
 	e.is(err, brokers.ErrClosed, "Publish after Broker.Close")
 	_, err = b.Subscribe(e.within(), brokers.SubscriptionConfig{Group: group, Topics: []string{name}})

@@ -70,7 +70,7 @@ func (e *env) publishCompeting(topic string, from, to int) {
 // atHand returns what a partition has now, perhaps nothing.
 func (e *env) atHand(p brokers.Partition) []brokers.Message {
 	e.Helper()
-	got, err := p.Fetch(e.quietly(), brokers.FetchLimit{Messages: 5})
+	got, err := e.tryFetch(e.quietly(), p, brokers.FetchLimit{Messages: 5})
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}

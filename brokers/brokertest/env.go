@@ -78,7 +78,9 @@ func (e *env) topic(partitions int, groups ...string) string {
 func (e *env) ensure(name string, partitions int, groups ...string) {
 	e.Helper()
 	cfg := brokers.TopicConfig{Name: name, Partitions: partitions, Groups: groups}
-	e.ok(e.broker.EnsureTopic(e.within(), cfg), "EnsureTopic")
+	var err error
+	e.returns("EnsureTopic", func() { err = e.broker.EnsureTopic(e.within(), cfg) })
+	e.ok(err, "EnsureTopic")
 }
 
 func (e *env) group() string { return e.h.Name("group") }
@@ -92,7 +94,9 @@ func (e *env) subscribe(b brokers.Broker, group string, topics ...string) broker
 
 func (e *env) subscribeAs(b brokers.Broker, cfg brokers.SubscriptionConfig) brokers.Subscription {
 	e.Helper()
-	sub, err := b.Subscribe(e.within(), cfg)
+	var sub brokers.Subscription
+	var err error
+	e.returns("Subscribe", func() { sub, err = b.Subscribe(e.within(), cfg) })
 	e.ok(err, "Subscribe")
 	e.Cleanup(func() {
 		// Its result depends on what the test left open.
@@ -104,9 +108,23 @@ func (e *env) subscribeAs(b brokers.Broker, cfg brokers.SubscriptionConfig) brok
 // accept waits for one partition.
 func (e *env) accept(sub brokers.Subscription) brokers.Partition {
 	e.Helper()
-	p, err := sub.Accept(e.within())
+	p, err := e.tryAccept(e.within(), sub)
 	e.ok(err, "Accept")
 	return p
+}
+
+// tryAccept is Accept, but ends the test if it does not return.
+func (e *env) tryAccept(ctx context.Context, sub brokers.Subscription) (p brokers.Partition, err error) {
+	e.Helper()
+	e.returns("Accept", func() { p, err = sub.Accept(ctx) })
+	return p, err
+}
+
+// tryFetch is Fetch, but ends the test if it does not return.
+func (e *env) tryFetch(ctx context.Context, p brokers.Partition, limit brokers.FetchLimit) (got []brokers.Message, err error) {
+	e.Helper()
+	e.returns("Fetch", func() { got, err = p.Fetch(ctx, limit) })
+	return got, err
 }
 
 // acceptAll waits for n partitions, by number.
@@ -128,7 +146,7 @@ func (e *env) fetch(p brokers.Partition, n int) []brokers.Message {
 	e.Helper()
 	var got []brokers.Message
 	for ctx := e.within(); len(got) < n; {
-		batch, err := p.Fetch(ctx, brokers.FetchLimit{Messages: n - len(got)})
+		batch, err := e.tryFetch(ctx, p, brokers.FetchLimit{Messages: n - len(got)})
 		if err != nil {
 			e.Fatalf("Fetch: %v, after %d of %d messages: %s", err, len(got), n, texts(got))
 		}
@@ -143,7 +161,7 @@ func (e *env) fetch(p brokers.Partition, n int) []brokers.Message {
 // fetchNothing watches that there is nothing to fetch for a while.
 func (e *env) fetchNothing(p brokers.Partition) {
 	e.Helper()
-	got, err := p.Fetch(e.quietly(), brokers.FetchLimit{Messages: 100})
+	got, err := e.tryFetch(e.quietly(), p, brokers.FetchLimit{Messages: 100})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		e.Fatalf("Fetch: %s, %v; want nothing until the deadline", texts(got), err)
 	}
@@ -152,7 +170,7 @@ func (e *env) fetchNothing(p brokers.Partition) {
 // acceptNothing watches that no partition is offered for a while.
 func (e *env) acceptNothing(sub brokers.Subscription) {
 	e.Helper()
-	p, err := sub.Accept(e.quietly())
+	p, err := e.tryAccept(e.quietly(), sub)
 	if err == nil {
 		e.Fatalf("Accept: got partition %d, epoch %d; want none until the deadline", p.ID(), p.Epoch())
 	}
@@ -168,13 +186,17 @@ func (e *env) ack(p brokers.Partition, upTo int64, above ...int64) {
 
 func (e *env) close(p brokers.Partition) {
 	e.Helper()
-	e.ok(p.Close(e.within()), "Partition.Close")
+	var err error
+	e.returns("Partition.Close", func() { err = p.Close(e.within()) })
+	e.ok(err, "Partition.Close")
 }
 
 // leave closes a membership whose partitions are closed, or will be.
 func (e *env) leave(sub brokers.Subscription) {
 	e.Helper()
-	e.ok(sub.Close(e.within()), "Subscription.Close")
+	var err error
+	e.returns("Subscription.Close", func() { err = sub.Close(e.within()) })
+	e.ok(err, "Subscription.Close")
 }
 
 // ok ends the test on an error.
@@ -221,7 +243,8 @@ func happened(c <-chan struct{}) bool {
 	}
 }
 
-// returns fails the test if call takes too long.
+// returns runs call, and ends the test if it takes too long. It waits longer
+// than the contexts of within, whose end is part of what is tested.
 func (e *env) returns(name string, call func()) {
 	e.Helper()
 	e.waitFor(e.start(call), name)
@@ -241,8 +264,8 @@ func (e *env) waitFor(done <-chan struct{}, name string) {
 	e.Helper()
 	select {
 	case <-done:
-	case <-time.After(e.h.Wait):
-		e.Fatalf("%s: did not return within %v", name, e.h.Wait)
+	case <-time.After(2 * e.h.Wait):
+		e.Fatalf("%s: did not return within %v", name, 2*e.h.Wait)
 	}
 }
 

@@ -23,7 +23,7 @@ func fetchLimitMessages(e *env) {
 	p, _, _, _ := e.seeded(50)
 	var got []brokers.Message
 	for len(got) < 50 {
-		batch, err := p.Fetch(e.within(), brokers.FetchLimit{Messages: 7})
+		batch, err := e.tryFetch(e.within(), p, brokers.FetchLimit{Messages: 7})
 		e.ok(err, "Fetch")
 		if len(batch) == 0 || len(batch) > 7 {
 			e.Fatalf("Fetch: %d messages; want 1 to 7", len(batch))
@@ -46,7 +46,7 @@ func fetchLimitBytes(e *env) {
 	p := e.accept(e.subscribe(e.broker, group, name))
 	var got []brokers.Message
 	for len(got) < len(msgs) {
-		batch, err := p.Fetch(e.within(), brokers.FetchLimit{Messages: 100, Bytes: 400})
+		batch, err := e.tryFetch(e.within(), p, brokers.FetchLimit{Messages: 100, Bytes: 400})
 		e.ok(err, "Fetch")
 		size := 0
 		for i := range batch {
@@ -88,7 +88,7 @@ func fetchOnce(e *env) {
 // A Fetch whose context ends loses nothing, whenever that happens.
 func fetchCancelled(e *env) {
 	p, _, name, _ := e.seeded(1)
-	_, err := p.Fetch(ended(), brokers.FetchLimit{Messages: 1})
+	_, err := e.tryFetch(ended(), p, brokers.FetchLimit{Messages: 1})
 	e.is(err, context.Canceled, "Fetch with an ended context")
 	pub := e.publisher(e.broker, brokers.PublisherConfig{})
 	var got []brokers.Message
@@ -160,7 +160,7 @@ func fetchLarge(e *env) {
 	e.publish(msgs...)
 	p := e.accept(e.subscribe(e.broker, group, name))
 	for n := range msgs {
-		batch, err := p.Fetch(e.within(), brokers.FetchLimit{Messages: 100, Bytes: 1})
+		batch, err := e.tryFetch(e.within(), p, brokers.FetchLimit{Messages: 100, Bytes: 1})
 		e.ok(err, "Fetch")
 		e.wantNumbers(batch, n, n+1)
 	}

@@ -257,3 +257,25 @@ func stoppedAtWork(e *env) {
 	}
 	c.settle(second)
 }
+
+// Members come, leave and die while messages flow.
+func churn(e *env) {
+	c := e.crew()
+	crew := []*worker{c.hire("m0"), c.hire("m1")}
+	for i := range 4 {
+		crew = append(crew, c.hire(fmt.Sprint("m", i+2)))
+		c.publishRound()
+		c.publishRound()
+		oldest := crew[0]
+		crew = crew[1:]
+		if i%2 == 0 || e.h.Kill == nil {
+			oldest.stop()
+		} else {
+			oldest.kill()
+		}
+		c.publishRound()
+	}
+	c.handledAll()
+	c.settle(crew...)
+	c.audit(c.ledger)
+}

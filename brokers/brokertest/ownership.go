@@ -49,11 +49,30 @@ func acceptSeveralTopics(e *env) {
 	}
 }
 
+// Two memberships of one connection share the partitions as any two do.
+func acceptTwoOfOneConnection(e *env) {
+	group := e.group()
+	name := e.topic(2, group)
+	for id := range int32(2) {
+		e.publish(numbered(name, id, "k", 0, 2)...)
+	}
+	first := e.subscribe(e.broker, group, name)
+	owned := e.acceptAll(first, 2)
+	second := e.subscribe(e.broker, group, name)
+	p := e.firstRevoking(owned)
+	e.close(p)
+	next := e.accept(second)
+	if next.ID() != p.ID() || next.Epoch() <= p.Epoch() {
+		e.Fatalf("the second membership accepted partition %d, epoch %d; want %d, above %d", next.ID(), next.Epoch(), p.ID(), p.Epoch())
+	}
+	e.wantNumbers(e.fetch(next, 2), 0, 2)
+}
+
 func acceptCancelled(e *env) {
 	group := e.group()
 	name := e.topic(1, group)
 	sub := e.subscribe(e.broker, group, name)
-	_, err := sub.Accept(ended())
+	_, err := e.tryAccept(ended(), sub)
 	e.is(err, context.Canceled, "Accept with an ended context")
 	ctx, cancel := context.WithCancel(context.Background())
 	var p brokers.Partition
@@ -127,7 +146,7 @@ func reconnects(e *env) {
 	e.wantNumbers(e.fetch(p, 3), 2, 5)
 	reconnect := e.disconnect(e.broker)
 	e.revoked(p)
-	_, err := p.Fetch(e.within(), brokers.FetchLimit{Messages: 1})
+	_, err := e.tryFetch(e.within(), p, brokers.FetchLimit{Messages: 1})
 	e.is(err, brokers.ErrRevoked, "Fetch of an ended epoch")
 	_ = p.Close(e.within())
 	e.ok(reconnect(), "reconnect")
@@ -195,7 +214,7 @@ func revokingDrains(e *env) {
 	if h.p.Context().Err() != nil {
 		e.Fatal("the epoch ended together with Revoking; want time to drain")
 	}
-	_, err := h.p.Fetch(e.within(), brokers.FetchLimit{Messages: 1})
+	_, err := e.tryFetch(e.within(), h.p, brokers.FetchLimit{Messages: 1})
 	e.is(err, brokers.ErrRevoked, "Fetch after Revoking")
 	e.acceptNothing(h.second)
 	if h.p.Context().Err() != nil {

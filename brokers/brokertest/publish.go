@@ -3,6 +3,7 @@ package brokertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 
@@ -262,6 +263,55 @@ func publishUnknownTopic(e *env) {
 	}
 }
 
+// The default partitioner sends each key to the partition that its bytes say,
+// the same on every broker.
+func publishByKey(e *env) {
+	const partitions = 5
+	group := e.group()
+	name := e.topic(partitions, group)
+	var msgs []brokers.Message
+	for i := range 40 {
+		msgs = append(msgs, brokers.Message{Topic: name, Key: fmt.Appendf(nil, "key\xff%d", i), Payload: []byte("p")})
+	}
+	pub, err := e.broker.Publisher(brokers.PublisherConfig{})
+	e.ok(err, "Broker.Publisher")
+	receipts, err := pub.Publish(e.within(), msgs...)
+	e.ok(err, "Publish")
+	e.ok(pub.Close(e.within()), "Publisher.Close")
+	counts := map[int32]int{}
+	for i, r := range receipts {
+		if want := brokers.PartitionOf(msgs[i].Key, partitions); r.Partition != want {
+			e.Errorf("key %q went to partition %d; want %d", msgs[i].Key, r.Partition, want)
+		}
+		counts[r.Partition]++
+	}
+	for id, p := range e.acceptAll(e.subscribe(e.broker, group, name), len(counts)) {
+		for _, m := range e.fetch(p, counts[id]) {
+			if want := brokers.PartitionOf(m.Key, partitions); want != id {
+				e.Errorf("key %q came from partition %d; want %d", m.Key, id, want)
+			}
+		}
+	}
+}
+
+// Several publishers of one connection do not disturb each other.
+func publishConcurrently(e *env) {
+	group := e.group()
+	name := e.topic(2, group)
+	var calls sync.WaitGroup
+	for i := range 4 {
+		pub := e.publisher(e.broker, brokers.PublisherConfig{})
+		calls.Go(func() {
+			for n := 0; n < 100; n += 5 {
+				_, err := pub.Publish(e.within(), numbered(name, int32(i%2), fmt.Sprint("key", i), n, n+5)...)
+				e.noErr(err, "Publish")
+			}
+		})
+	}
+	calls.Wait()
+	e.wantOrderPerKey(e.drain(e.subscribe(e.broker, group, name), 2, 400))
+}
+
 // A context that has ended stops the call, and the publisher lives on.
 func publishCancelled(e *env) {
 	group := e.group()
@@ -352,6 +402,30 @@ func publishDeduplicated(e *env) {
 	p := e.accept(e.subscribe(e.broker, group, name))
 	e.wantNumbers(e.fetch(p, 2), 0, 2)
 	e.fetchNothing(p)
+}
+
+// A call whose context ends while the connection is down says so of each
+// message, and that it may be sent again.
+func publishCancelledWhileDisconnected(e *env) {
+	name := e.topic(1)
+	pub := e.publisher(e.broker, brokers.PublisherConfig{})
+	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 0, 1)...)
+	e.ok(err, "Publish")
+	reconnect := e.disconnect(e.broker)
+	e.returns("Publish", func() { _, err = pub.Publish(e.quietly(), numbered(name, 0, "k", 1, 3)...) })
+	e.is(err, context.DeadlineExceeded, "Publish while disconnected")
+	var failed *brokers.PublishError
+	if !errors.As(err, &failed) || len(failed.Failures) != 2 {
+		e.Fatalf("Publish: error %v; want a PublishError of both messages", err)
+	}
+	for _, f := range failed.Failures {
+		if !f.Retryable() {
+			e.Errorf("message %d: outcome %q; want one that may be sent again", f.Index, f.Outcome)
+		}
+	}
+	e.ok(reconnect(), "reconnect")
+	_, err = pub.Publish(e.within(), numbered(name, 0, "k", 3, 4)...)
+	e.ok(err, "Publish after the reconnect")
 }
 
 // What is published while the connection is down is stored when it is back,

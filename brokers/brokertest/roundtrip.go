@@ -209,3 +209,18 @@ func fieldsOfReceipt(e *env) {
 		}
 	}
 }
+
+// Messages that leave their ID to the driver get one each, or none.
+func fieldIDDefault(e *env) {
+	ids := map[string]int{}
+	for _, m := range e.survives(
+		brokers.Message{Key: []byte("k"), Payload: []byte("1")},
+		brokers.Message{Key: []byte("k"), Payload: []byte("2")},
+		brokers.Message{Key: []byte("l"), Payload: []byte("3")},
+	) {
+		ids[m.ID]++
+	}
+	if ids[""] != 3 && len(ids) != 3 {
+		e.Errorf("IDs and how often: %v; want three, or none at all", ids)
+	}
+}

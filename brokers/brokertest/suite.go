@@ -46,12 +46,15 @@ var suite = []conformance{
 	{"Message/HeaderKinds", headerKinds},
 	{"Message/Fields", fields},
 	{"Message/TimeDefault", fieldTimeDefault},
+	{"Message/IDDefault", fieldIDDefault},
 	{"Message/Priority", fieldPriority},
 	{"Message/TTL", fieldTTL},
 	{"Message/Receipt", fieldsOfReceipt},
 
 	{"Publish/Receipts", publishReceipts},
 	{"Publish/Many", publishMany},
+	{"Publish/ByKey", publishByKey},
+	{"Publish/Concurrently", publishConcurrently},
 	{"Publish/Async", publishAsync},
 	{"Publish/OverLimit", publishOverLimit},
 	{"Publish/OverLimitAsync", publishOverLimitAsync},
@@ -64,6 +67,7 @@ var suite = []conformance{
 	{"Publish/Invalid", publisherInvalid},
 	{"Publish/Deduplicated", publishDeduplicated},
 	{"Publish/WhileDisconnected", publishWhileDisconnected},
+	{"Publish/CancelledWhileDisconnected", publishCancelledWhileDisconnected},
 
 	{"Subscribe/Invalid", subscribeInvalid},
 	{"Subscribe/Groups", groupsAreApart},
@@ -73,6 +77,7 @@ var suite = []conformance{
 
 	{"Accept/All", acceptAllPartitions},
 	{"Accept/SeveralTopics", acceptSeveralTopics},
+	{"Accept/TwoOfOneConnection", acceptTwoOfOneConnection},
 	{"Accept/Cancelled", acceptCancelled},
 	{"Accept/EpochsGrow", epochsGrow},
 	{"Accept/AfterClose", acceptAfterClose},
@@ -113,6 +118,7 @@ var suite = []conformance{
 	{"Balance/Killed", balanceKilled},
 	{"Balance/StoppedAtWork", stoppedAtWork},
 	{"Balance/KilledAtWork", killedAtWork},
+	{"Balance/Churn", churn},
 
 	{"Competing/Unsupported", competingUnsupported},
 	{"Competing/Shares", competingShares},
