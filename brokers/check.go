@@ -1,5 +1,60 @@
 package brokers
 
-// Check returns what makes m impossible to publish, or nil: an error that wraps
-// [ErrInvalid] or [ErrTooLarge]. maxBytes bounds Message.Size; 0 is the default.
-func Check(m *Message, maxBytes int) error { return nil }
+import "fmt"
+
+// Limits of a message besides its size. They leave room below the frame of
+// 128 KiB that AMQP has for them.
+const (
+	// MaxKeyBytes is the longest key.
+	MaxKeyBytes = 32 << 10
+	// MaxHeaders is how many headers a message may have.
+	MaxHeaders = 1024
+	// MaxHeaderBytes is how much the keys and values of all headers may take.
+	MaxHeaderBytes = 96 << 10
+	// MaxPriority is the highest priority.
+	MaxPriority = 9
+)
+
+// Check returns why no publisher takes m, or nil. The error wraps [ErrInvalid]
+// or [ErrTooLarge] and names the field. maxBytes bounds Message.Size; 0 is
+// PublisherConfig's default, 1 MiB. What only one broker forbids its driver
+// finds.
+func Check(m *Message, maxBytes int) error {
+	switch {
+	case m.Topic == "":
+		return invalid("Message.Topic", "is empty")
+	case m.TTL < 0:
+		return invalid("Message.TTL", "is negative: %v", m.TTL)
+	case m.Priority > MaxPriority:
+		return invalid("Message.Priority", "is %d, more than %d", m.Priority, MaxPriority)
+	}
+	if err := tooLarge("Message.Key", len(m.Key), MaxKeyBytes, "bytes"); err != nil {
+		return err
+	}
+	if err := checkHeaders(m.Headers); err != nil {
+		return err
+	}
+	return tooLarge("Message", m.Size(), orDefault(maxBytes, defaultMaxMessageBytes), "bytes")
+}
+
+func checkHeaders(headers Headers) error {
+	if err := tooLarge("Message.Headers", len(headers), MaxHeaders, "headers"); err != nil {
+		return err
+	}
+	size := 0
+	for i := range headers {
+		h := &headers[i]
+		if h.Kind > KindTime {
+			return invalid("Message.Headers", "has one of unknown kind: %q", h.Key)
+		}
+		size += len(h.Key) + len(h.Value)
+	}
+	return tooLarge("Message.Headers", size, MaxHeaderBytes, "bytes")
+}
+
+func tooLarge(field string, is, limit int, unit string) error {
+	if is <= limit {
+		return nil
+	}
+	return fmt.Errorf("%w: %s has %d %s, and the limit is %d", ErrTooLarge, field, is, unit, limit)
+}

@@ -2,48 +2,10 @@ package brokers
 
 import (
 	"context"
+	"hash/maphash"
+	"sync"
 	"time"
 )
-
-// Order is what a publisher keeps in order.
-type Order uint8
-
-const (
-	// OrderPerKey: messages of one key are stored in the order of their
-	// publishing, across retries. Where the broker does not sequence
-	// (Features.SequencedPublish), one message per key is unconfirmed at a time,
-	// and many keys are in flight.
-	OrderPerKey Order = iota
-	// OrderNone: the whole window is in flight; a retried message may be stored
-	// behind its successors.
-	OrderNone
-)
-
-// PublisherConfig is a publisher's window and promises.
-type PublisherConfig struct {
-	// Order defaults to OrderPerKey.
-	Order Order
-	// Partitioner chooses the partition. Defaults to ByKey.
-	Partitioner Partitioner
-	// MaxInFlight is how many messages may be unconfirmed at the broker.
-	// Defaults to 4,096.
-	MaxInFlight int
-	// MaxBuffered and MaxBufferedBytes bound what is accepted and not yet
-	// confirmed, in flight included; over it Publish and PublishAsync wait.
-	// Default to 65,536 messages and 64 MiB.
-	MaxBuffered      int
-	MaxBufferedBytes int
-	// MaxMessageBytes refuses larger messages locally, by Message.Size.
-	// Defaults to 1 MiB.
-	MaxMessageBytes int
-	// DeliveryTimeout ends the retries of a message published asynchronously,
-	// counted from its publishing. Negative is never. Defaults to 2 min, as
-	// Kafka's delivery.timeout.ms.
-	DeliveryTimeout time.Duration
-	// RetryMin and RetryMax bound the jittered back-off between retries.
-	// Default to 50 ms and 5 s.
-	RetryMin, RetryMax time.Duration
-}
 
 // Receipt is the broker's confirmation of one message.
 type Receipt struct {
@@ -55,43 +17,178 @@ type Receipt struct {
 	Duplicate bool
 }
 
-// Publisher publishes through a [Sender].
-type Publisher struct{ sender Sender }
+// Publisher publishes messages through a driver's [Sender]. It bounds what is
+// buffered and in flight, keeps the order that its config asks for, sends again
+// what failed for a reason that may pass, and reports each message once. All
+// its methods may be called concurrently.
+//
+// The byte slices of a message are not copied: they must not change until its
+// outcome is reported, and not even then if that is Unknown, as the driver may
+// still be sending them.
+//
+// An idle Publisher has no goroutine. One that is not needed any more is closed.
+type Publisher struct {
+	sender    Sender
+	cfg       PublisherConfig
+	sequenced bool // the driver keeps the order and retries
+	byKey     *byKey
+	seed      maphash.Seed
+	calls     sync.Pool // of *call; not shared, as they hold channels
 
-// NewPublisher makes a publisher over sender, for drivers.
+	// ctx is that of Send. It ends when Close gives up.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	mu         sync.Mutex // release it with unlock, which acts on what changed
+	room       room
+	lanes      []queue // by hash of topic and key; nil with OrderNone
+	ready      queue   // may be sent now
+	retries    retryHeap
+	waited     queue // published by a Publish that waits, and not settled
+	unwaited   queue // published asynchronously, and not settled, by deadline
+	out        int   // how many the driver has
+	unreported int
+	accepted   uint64 // how many ever were
+	flushes    []*flush
+	alarm      alarm
+
+	sending   bool // there is a goroutine in send
+	flushNow  bool // the driver's Flush is due
+	batch     []*Outbound
+	reporting bool // there is a goroutine in report
+	reports   []callback
+	spare     []callback
+
+	closing    bool
+	givenUp    int           // how many messages Close gave up
+	whyGivenUp error         // set when it did
+	stopped    chan struct{} // closed when closing is over
+	closeOnce  sync.Once
+	closeError error
+}
+
+// NewPublisher returns a publisher over a driver's sender. It is for drivers;
+// users call [Broker].Publisher. It does no I/O and starts no goroutine. An
+// error wraps [ErrInvalid] and names the field.
 func NewPublisher(sender Sender, features Features, cfg PublisherConfig) (*Publisher, error) {
-	return &Publisher{sender: sender}, nil
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	p := &Publisher{
+		sender:    sender,
+		cfg:       cfg,
+		sequenced: features.SequencedPublish,
+		seed:      maphash.MakeSeed(),
+		room:      room{messages: cfg.MaxBuffered, bytes: cfg.MaxBufferedBytes},
+		stopped:   make(chan struct{}),
+	}
+	p.byKey, _ = cfg.Partitioner.(*byKey)
+	p.ctx, p.cancel = context.WithCancelCause(context.Background())
+	if cfg.Order == OrderPerKey {
+		p.lanes = make([]queue, lanes)
+	}
+	return p, nil
 }
 
-// Publish publishes msgs and waits until the broker confirmed all of them.
-func (p *Publisher) Publish(ctx context.Context, msgs ...Message) ([]Receipt, error) {
-	return nil, ErrUnsupported
-}
-
-// PublishAsync publishes m and returns when it is accepted.
+// PublishAsync publishes m and returns once it is buffered, which takes as long
+// as the buffer is full. It returns a [*SendError], and never calls done, if m
+// was not accepted: it breaks a rule, its partition cannot be told, ctx ended or
+// the publisher is closed.
+//
+// Otherwise done is called exactly once, with the receipt or a *SendError. The
+// calls of one key come in the order of publishing (with [OrderNone]: as the
+// broker confirms). One call is made at a time, by a goroutine of the publisher,
+// so what takes long belongs elsewhere. What waits for its call does not
+// count against the buffer: done may call PublishAsync. It must not wait for
+// Flush or Close, which wait for it.
+//
+// ctx bounds the acceptance only. The broker's answer is waited for until
+// PublisherConfig.DeliveryTimeout has passed since.
 func (p *Publisher) PublishAsync(ctx context.Context, m Message, done func(Receipt, error)) error {
-	return ErrUnsupported
+	if done == nil {
+		return &SendError{Outcome: Refused, Err: invalid("done", "is nil")}
+	}
+	o := newOutbound(p, &m)
+	o.done = done
+	err := p.route(ctx, o)
+	if err == nil {
+		_, err = p.accept(ctx, []*Outbound{o})
+	}
+	if err != nil {
+		o.recycle()
+		return err
+	}
+	return nil
 }
 
-// Flush waits until all that was accepted before is confirmed or failed.
-func (p *Publisher) Flush(ctx context.Context) error { return ErrUnsupported }
-
-// Close stops intake and flushes within ctx.
-func (p *Publisher) Close(ctx context.Context) error { return p.sender.Close() }
-
-// Outbound is one message on its way through a Sender.
-type Outbound struct {
-	// Message is what to send. The sender may read it until Done.
-	Message *Message
-	// Partition is where to.
-	Partition int32
-	// Attempt is 1 for the first sending.
-	Attempt int
+// accept buffers outs, in order, as there is room. It returns how many it did,
+// and why not all, as a *SendError.
+func (p *Publisher) accept(ctx context.Context, outs []*Outbound) (int, error) {
+	if ctx.Err() != nil {
+		return 0, notSent(context.Cause(ctx))
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	for i, o := range outs {
+		if p.closing {
+			return i, notSent(ErrClosed)
+		}
+		if !p.room.take(o.size) {
+			if err := p.awaitRoom(ctx, o.size); err != nil {
+				return i, notSent(err)
+			}
+		}
+		p.enqueue(o)
+	}
+	return len(outs), nil
 }
 
-// Done reports the message confirmed (err nil) or not (a *SendError; any other
-// error counts as Unknown). It never blocks.
-func (o *Outbound) Done(r Receipt, err error) {}
+// enqueue puts a message that has its room where it is to wait.
+func (p *Publisher) enqueue(o *Outbound) {
+	p.accepted++
+	p.unreported++
+	o.number = p.accepted
+	if o.call != nil {
+		o.call.outs[o.index] = o
+	}
+	p.unsettled(o).push(inUnsettled, o)
+	if o.call == nil && p.cfg.DeliveryTimeout > 0 {
+		o.deadline = time.Now().Add(p.cfg.DeliveryTimeout)
+		p.wakeAt(o.deadline)
+	}
+	if o.lane != nil {
+		o.lane.push(inLane, o)
+	}
+	if o.lane == nil || p.sequenced || o.lane.first == o {
+		p.makeReady(o)
+	}
+}
 
-// Context ends when nobody waits for the message any more, or its time is over.
-func (o *Outbound) Context() context.Context { return context.Background() }
+// unsettled is the queue that o is in until it is settled.
+func (p *Publisher) unsettled(o *Outbound) *queue {
+	if o.call != nil {
+		return &p.waited
+	}
+	return &p.unwaited
+}
+
+func (p *Publisher) makeReady(o *Outbound) {
+	o.place = placeReady
+	p.ready.push(inReady, o)
+}
+
+// unlock lets go of mu after it has acted on what was changed under it.
+func (p *Publisher) unlock() {
+	p.room.grant()
+	if !p.sending && (p.flushNow || p.canSend()) {
+		p.sending = true
+		go p.send()
+	}
+	if !p.reporting && len(p.reports) > 0 {
+		p.reporting = true
+		go p.report()
+	}
+	p.noteStopped()
+	p.mu.Unlock()
+}

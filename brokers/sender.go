@@ -27,3 +27,12 @@ type Sender interface {
 	// Publisher gave up waiting: what is still out is reported Unknown.
 	Close() error
 }
+
+// Staller is a [Sender] that can say why it does not get through now, as when
+// the broker blocks the connection. The Publisher adds it to the errors of
+// messages that it gives up.
+type Staller interface {
+	// Stalled returns nil while nothing is in the way. It does not block, and
+	// may be called concurrently with everything.
+	Stalled() error
+}

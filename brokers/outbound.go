@@ -1,0 +1,169 @@
+package brokers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// errDeliveryTimeout is why a message published asynchronously was given up.
+var errDeliveryTimeout = fmt.Errorf("brokers: delivery timeout: %w", context.DeadlineExceeded)
+
+// Outbound is one message on its way through a [Sender]. It is the driver's from
+// Send until Done, and must not be touched afterwards: it is used again.
+type Outbound struct {
+	// Message is what to send. The sender may read it until Done.
+	Message *Message
+	// Partition is where to.
+	Partition int32
+	// Attempt is 1 for the first sending.
+	Attempt int
+
+	publisher *Publisher
+	message   Message
+	size      int
+	number    uint64 // its place among all that were accepted
+
+	// Who is told: the call that waits, or done.
+	call  *call
+	index int
+	ctx   context.Context // the call's
+	done  func(Receipt, error)
+
+	deadline time.Time       // zero is never
+	expiry   context.Context // ends then; made when somebody asks
+	cancel   context.CancelFunc
+
+	// Guarded by Publisher.mu.
+	lane    *queue // nil where there is no order to keep
+	links   [linkages]link
+	place   place
+	due     time.Time // of the next attempt
+	inHeap  int
+	out     bool  // the driver has it
+	unsure  bool  // an attempt may have been stored
+	err     error // of the last attempt
+	settled bool  // receipt and failure are final
+	told    bool  // they were reported
+	receipt Receipt
+	failure *SendError
+}
+
+// place is where a message waits that the driver does not have.
+type place uint8
+
+const (
+	placeNone  place = iota // nowhere, or in its lane behind others
+	placeReady              // to be sent
+	placeRetry              // for its back-off to end
+)
+
+var outbounds = sync.Pool{New: func() any { return new(Outbound) }}
+
+func newOutbound(p *Publisher, m *Message) *Outbound {
+	o := outbounds.Get().(*Outbound)
+	o.publisher = p
+	o.message = *m
+	o.Message = &o.message
+	return o
+}
+
+// recycle ends the life of o.
+func (o *Outbound) recycle() {
+	if o.cancel != nil {
+		o.cancel()
+	}
+	*o = Outbound{}
+	outbounds.Put(o)
+}
+
+// Done reports the message confirmed (err nil) or not (a [*SendError]; any other
+// error counts as Unknown). It never blocks. It panics if the message was
+// reported already.
+func (o *Outbound) Done(r Receipt, err error) {
+	p := o.publisher
+	if p == nil {
+		panic("brokers: Done of a message that the sender does not have")
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	if !o.out {
+		panic("brokers: Done of a message that the sender does not have")
+	}
+	p.returned(o, r, err)
+}
+
+// Context ends when nobody waits for the message any more, or its time is over.
+// A driver that only wants to know whether it has ended asks Err, which is
+// cheaper.
+func (o *Outbound) Context() context.Context {
+	if o.ctx != nil {
+		return o.ctx
+	}
+	p := o.publisher
+	if o.deadline.IsZero() {
+		return p.ctx
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.expiry == nil {
+		o.expiry, o.cancel = context.WithDeadlineCause(p.ctx, o.deadline, errDeliveryTimeout)
+	}
+	return o.expiry
+}
+
+// Err says why the message need not be sent any more; nil while it must be.
+func (o *Outbound) Err() error { return o.unwanted(time.Now()) }
+
+func (o *Outbound) unwanted(now time.Time) error {
+	switch {
+	case o.ctx != nil && o.ctx.Err() != nil:
+		return context.Cause(o.ctx)
+	case o.late(now):
+		return errDeliveryTimeout
+	case o.publisher.ctx.Err() != nil:
+		return context.Cause(o.publisher.ctx)
+	}
+	return nil
+}
+
+// late says whether its time was over at now.
+func (o *Outbound) late(now time.Time) bool {
+	return !o.deadline.IsZero() && !now.Before(o.deadline)
+}
+
+// gaveUp is the error of a message that is not sent any more because of cause.
+func (o *Outbound) gaveUp(cause error) *SendError {
+	e := notSent(cause)
+	if o.out || o.unsure {
+		e.Outcome = Unknown
+	}
+	if o.err != nil {
+		e.Err = fmt.Errorf("%w; last attempt failed: %w", cause, o.err)
+	}
+	return e
+}
+
+// final is e, unless what it says is not true of an earlier attempt.
+func (o *Outbound) final(e *SendError) *SendError {
+	if e.Outcome == NotSent && o.unsure {
+		return &SendError{Outcome: Unknown, Err: e.Err}
+	}
+	return e
+}
+
+func notSent(cause error) *SendError { return &SendError{Outcome: NotSent, Err: cause} }
+
+// asSendError is a driver's error as the contract has it.
+func asSendError(err error) *SendError {
+	if e, ok := err.(*SendError); ok { //nolint:errorlint // the common case, and the cheap one
+		return e
+	}
+	var e *SendError
+	if errors.As(err, &e) {
+		return &SendError{Outcome: e.Outcome, Err: err}
+	}
+	return &SendError{Outcome: Unknown, Err: err}
+}

@@ -1,0 +1,95 @@
+package brokers
+
+import (
+	"container/heap"
+	"math/rand/v2"
+	"time"
+)
+
+// retryLater lets o wait for the end of its back-off, at the head of its lane.
+func (p *Publisher) retryLater(o *Outbound) {
+	o.place = placeRetry
+	o.due = time.Now().Add(p.backoff(o.Attempt))
+	heap.Push(&p.retries, o)
+	p.wakeAt(o.due)
+}
+
+// backoff is how long to wait after that many attempts: it doubles, and is
+// between its half and itself by chance.
+func (p *Publisher) backoff(attempts int) time.Duration {
+	d := p.cfg.RetryMax
+	if shift := attempts - 1; shift < 62 && p.cfg.RetryMin <= d>>shift {
+		d = p.cfg.RetryMin << shift
+	}
+	return d - rand.N(d/2+1)
+}
+
+// retryDue makes ready what has waited long enough.
+func (p *Publisher) retryDue(now time.Time) {
+	for len(p.retries) > 0 && !p.retries[0].due.After(now) {
+		p.makeReady(heap.Pop(&p.retries).(*Outbound))
+	}
+}
+
+// alarm is the one timer of a publisher.
+type alarm struct {
+	timer *time.Timer
+	at    time.Time // zero when it is not set
+}
+
+// wakeAt sees to it that ring is called at that time, or earlier.
+func (p *Publisher) wakeAt(at time.Time) {
+	a := &p.alarm
+	if !a.at.IsZero() && !at.Before(a.at) {
+		return
+	}
+	a.at = at
+	if a.timer == nil {
+		a.timer = time.AfterFunc(time.Until(at), p.ring)
+		return
+	}
+	a.timer.Reset(time.Until(at))
+}
+
+// ring does what is due.
+func (p *Publisher) ring() {
+	p.mu.Lock()
+	defer p.unlock()
+	now := time.Now()
+	p.expire(now)
+	p.retryDue(now)
+	p.alarm.at = time.Time{}
+	if o := p.unwaited.first; o != nil && !o.deadline.IsZero() {
+		p.wakeAt(o.deadline)
+	}
+	if len(p.retries) > 0 {
+		p.wakeAt(p.retries[0].due)
+	}
+}
+
+// retryHeap has the message that is due first on top. See [heap.Interface].
+type retryHeap []*Outbound
+
+func (h *retryHeap) remove(o *Outbound) { heap.Remove(h, o.inHeap) }
+
+func (h retryHeap) Len() int           { return len(h) }
+func (h retryHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+
+func (h retryHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].inHeap, h[j].inHeap = i, j
+}
+
+func (h *retryHeap) Push(x any) {
+	o := x.(*Outbound)
+	o.inHeap = len(*h)
+	*h = append(*h, o)
+}
+
+func (h *retryHeap) Pop() any {
+	last := len(*h) - 1
+	o := (*h)[last]
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return o
+}
