@@ -76,7 +76,7 @@ func (r *region) passivate(now int64) {
 	for at := r.nextPassivation(); at > 0 && at <= now; at = r.nextPassivation() {
 		c := r.sched.oldest
 		switch {
-		case c.extra != nil && c.extra.stash != nil || c.trouble != nil:
+		case c.extra != nil && c.extra.stash != nil || c.trouble != nil || c.deciding != nil:
 			r.sched.unlinkIdle(c)
 			r.sched.linkIdle(c, now) // it is owed something: look again later
 		case r.sub.plan.stops || c.extra != nil:

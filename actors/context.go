@@ -61,9 +61,13 @@ func (c *Context) Self() *actor.PID { return c.region.pid(c.cell) }
 // Attempt is 1 for the first time that this message is handled in this epoch.
 func (c *Context) Attempt() int { return c.attempt }
 
-// Group, Topic and Partition say where the key is handled.
-func (c *Context) Group() string    { return c.region.sub.cfg.Group }
-func (c *Context) Topic() string    { return c.region.part.Topic() }
+// Group is the subscription's.
+func (c *Context) Group() string { return c.region.sub.cfg.Group }
+
+// Topic is the topic of the partition that the key lives in.
+func (c *Context) Topic() string { return c.region.part.Topic() }
+
+// Partition is the id of that partition.
 func (c *Context) Partition() int32 { return c.region.part.ID() }
 
 // Logger is the system's, with group, topic and partition.

@@ -13,8 +13,14 @@ import (
 
 // decision is a message whose handling is over and whose effects are on their
 // way. It is settled when the broker has confirmed all of them. What fails is
-// published again, in order, and the handler is not run again: meanwhile its key
-// starts nothing, so that no later effect passes an earlier one.
+// published again, and the handler is not run again; meanwhile its key starts
+// nothing.
+//
+// So that no effect of a key passes an earlier one that the broker refused, one
+// effect of a key is on its way at a time, and decisions of a key form a chain.
+// Where the broker sequences (brokers.Features.SequencedPublish) they all are on
+// their way at once, in order; there, what is refused for good may be overtaken
+// by what was already sent.
 //
 // Its fields are guarded by the region's lock, but for messages.
 type decision struct {
@@ -25,12 +31,14 @@ type decision struct {
 	place    uint64
 	size     int32
 	messages []brokers.Message
-	left     int   // unconfirmed
-	failed   []int // to be published again, in order
-	tries    int   // failures in a row
-	waiting  bool  // for the time to publish them again
-	over     bool  // settled or abandoned
-	owing    bool  // counted in the key's debts
+	left     int       // unconfirmed
+	failed   []int     // to be published again, in order
+	tries    int       // failures in a row
+	waiting  bool      // for the time to publish them again
+	over     bool      // settled or abandoned
+	owing    bool      // counted in the key's debts
+	chained  bool      // one effect at a time
+	next     *decision // of the key, to be published after this one
 	buried   *DeadLettered
 	brief    *brokers.Message // the dead letter with less about the failure
 }
@@ -56,14 +64,28 @@ func (s *subscription) mending(tries int, key string) time.Duration {
 	return b.Delay(tries, uint64(len(key)))
 }
 
-// newDecision books a decision; holds makes the key wait for it.
-func (r *region) newDecision(c *cell, it *item, messages []brokers.Message, holds bool) *decision {
+// publishEffects publishes what a handler staged, after what its key is still
+// publishing. It returns false if the key must wait.
+func (r *region) publishEffects(c *cell, it *item, messages []brokers.Message) bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.newDecisionLocked(c, it, messages, holds)
+	d := r.newDecision(c, it, messages, false)
+	d.chained = !r.sub.sequenced && c.kind != cellEphemeral
+	if d.chained {
+		before := c.deciding
+		c.deciding = d
+		if before != nil && !before.over {
+			before.next = d
+			r.mu.Unlock()
+			return true
+		}
+	}
+	r.mu.Unlock()
+	return d.send()
 }
 
-func (r *region) newDecisionLocked(c *cell, it *item, messages []brokers.Message, holds bool) *decision {
+// newDecision books a decision; holds makes the key wait for it. The region's
+// lock is held.
+func (r *region) newDecision(c *cell, it *item, messages []brokers.Message, holds bool) *decision {
 	r.deciding++
 	d := &decision{
 		region: r, key: c.key, kind: c.kind, place: it.place, size: it.size,
@@ -77,7 +99,12 @@ func (r *region) newDecisionLocked(c *cell, it *item, messages []brokers.Message
 
 // send hands the messages to the publisher, which may make it wait for room. It
 // returns false if the key must wait, as not all were taken.
-func (d *decision) send() bool { return d.publish(nil) }
+func (d *decision) send() bool {
+	if d.chained {
+		return d.publish([]int{0})
+	}
+	return d.publish(nil)
+}
 
 // publish hands over the messages of the given indexes; nil means all.
 func (d *decision) publish(which []int) bool {
@@ -125,11 +152,14 @@ func (d *decision) confirmed(i int, err error) {
 		d.owe(d.shorten(err))
 		return
 	}
-	d.left--
-	if d.left > 0 {
+	d.tries = 0
+	if d.left--; d.left == 0 {
+		d.settled()
 		return
 	}
-	d.settled()
+	if d.chained {
+		r.sub.pool.wg.Go(func() { d.publish([]int{i + 1}) })
+	}
 }
 
 func (d *decision) settled() {
@@ -141,6 +171,12 @@ func (d *decision) settled() {
 	now := r.now()
 	r.settle(d.place, d.size)
 	d.release(now)
+	if c := r.find(d.key, d.kind); c != nil && c.deciding == d {
+		c.deciding = nil
+	}
+	if next := d.next; next != nil {
+		r.sub.pool.wg.Go(func() { next.send() })
+	}
 	if d.buried != nil {
 		r.sub.counts.deadLettered.Add(1)
 		r.observe(func() Event { return *d.buried })
@@ -229,6 +265,9 @@ func (d *decision) finish() {
 	}
 	d.over = true
 	d.region.deciding--
+	if d.left > 0 && d.next != nil {
+		d.next.finish()
+	}
 	if d.region.deciding == 0 {
 		signal(d.region.quiet)
 	}

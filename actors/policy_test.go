@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,9 +54,9 @@ func TestWithoutDeadLettersAKeyIsParkedNeverDropped(t *testing.T) {
 	inWorld(t, memory.Config{}, func(w *world) {
 		w.publish("a", "1", "2")
 		policy := supervision.Policy{MaxAttempts: 2, Backoff: supervision.Exponential(time.Second, time.Minute)}
-		broken := true
+		var mended atomic.Bool
 		sys := w.start(actors.Subscription{Policy: policy, Actor: w.handler(func(ctx *actors.Context) error {
-			if broken {
+			if !mended.Load() {
 				return errFlaky
 			}
 			return nil
@@ -68,7 +69,7 @@ func TestWithoutDeadLettersAKeyIsParkedNeverDropped(t *testing.T) {
 		}
 		w.pass(time.Minute)
 		w.expect("a:1 flaky")
-		broken = false
+		mended.Store(true)
 		w.must(sys.RetryKey("g0", "in", []byte("a")))
 		w.expect("a:1", "a:2")
 		if err := sys.RetryKey("g0", "in", []byte("a")); !errors.Is(err, actors.ErrNotOwned) {
@@ -198,9 +199,9 @@ func TestInfrastructureFaultSuspendsAndBurnsNoAttempt(t *testing.T) {
 	policy.Rules = []supervision.Rule{supervision.On(errDown).Infrastructure()}
 	policy.Breaker = supervision.BreakerConfig{MinPause: time.Second, MaxPause: 4 * time.Second}
 	inWorld(t, memory.Config{}, func(w *world) {
-		attempts := 0
+		var attempts atomic.Int64
 		sys := w.start(actors.Subscription{Policy: policy, Concurrency: 1, Actor: w.handler(func(ctx *actors.Context) error {
-			attempts++
+			attempts.Add(1)
 			if w.at() < 6*time.Second {
 				return errDown
 			}
@@ -218,14 +219,14 @@ func TestInfrastructureFaultSuspendsAndBurnsNoAttempt(t *testing.T) {
 		}
 		w.pass(6 * time.Second)
 		synctest.Wait()
-		if attempts > 5 {
-			t.Errorf("%d attempts in 6 s of outage: the breaker does not hold", attempts)
+		if n := attempts.Load(); n > 5 {
+			t.Errorf("%d attempts in 6 s of outage: the breaker does not hold", n)
 		}
-		w.log = nil
+		w.forget()
 		w.pass(4 * time.Second)
 		synctest.Wait()
-		if len(w.log) != 6 {
-			t.Errorf("after the outage: %q", w.log)
+		if log := w.forget(); len(log) != 6 {
+			t.Errorf("after the outage: %q", log)
 		}
 		if h := sys.Health(context.Background()); !h.Ready {
 			t.Errorf("not ready after the outage: %v", h.Faults)
@@ -234,7 +235,7 @@ func TestInfrastructureFaultSuspendsAndBurnsNoAttempt(t *testing.T) {
 			t.Fatalf("report: %v", r)
 		}
 		if len(seen[actors.Suspended](w)) != 1 || len(seen[actors.Resumed](w)) != 1 {
-			t.Fatalf("events: %v", w.events)
+			t.Fatal("not suspended and resumed once")
 		}
 	})
 }
@@ -320,12 +321,9 @@ func TestCrashPoison(t *testing.T) {
 			start()
 			w.stop()
 		}
-		w.mu.Lock()
-		if n := len(w.log); w.log[n-1] != "poison" {
-			t.Errorf("the third time it is to be handled alone: %q", w.log)
+		if log := w.forget(); log[len(log)-1] != "poison" {
+			t.Errorf("the third time it is to be handled alone: %q", log)
 		}
-		w.log = nil
-		w.mu.Unlock()
 		start()
 		synctest.Wait()
 		if got := w.payloads("dead"); len(got) != 1 || got[0] != "poison" {

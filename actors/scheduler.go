@@ -43,11 +43,12 @@ type cell struct {
 	letters    int32 // of the queued ones
 	state      cellState
 	kind       cellKind
-	ready      *cell    // the next in the run queue
-	value      any      // the user's actor; nil until the first message
-	extra      *extras  // timers, stash, children
-	trouble    *trouble // what went wrong with its head, and has not been mended
-	older      *cell    // neighbours in the idle list, which is ordered by age
+	ready      *cell     // the next in the run queue
+	value      any       // the user's actor; nil until the first message
+	extra      *extras   // timers, stash, children
+	deciding   *decision // the last one, while its effects are on their way
+	trouble    *trouble  // what went wrong with its head, and has not been mended
+	older      *cell     // neighbours in the idle list, which is ordered by age
 	newer      *cell
 	idleSince  int64 // nanoseconds on the region's clock
 }

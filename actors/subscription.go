@@ -30,6 +30,7 @@ type subscription struct {
 	counts    counts
 
 	individualAcks bool
+	sequenced      bool
 	itemCost       atomic.Int64 // running average of the handling of an item, in ns
 
 	mu      sync.RWMutex
@@ -50,7 +51,8 @@ func newSubscription(sys *System, cfg Subscription) *subscription {
 		sys: sys, cfg: cfg, plan: cfg.Actor.blueprint(), regions: make(map[home]*region),
 		log: sys.cfg.Logger.With(zap.String("group", cfg.Group)),
 	}
-	s.individualAcks = cfg.Broker.Features().IndividualAcks
+	features := cfg.Broker.Features()
+	s.individualAcks, s.sequenced = features.IndividualAcks, features.SequencedPublish
 	s.pool.limit = cfg.Concurrency
 	s.gate.breaker = supervision.NewBreaker(cfg.Policy.Breaker)
 	receive := s.plan.receive

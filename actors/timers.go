@@ -56,8 +56,6 @@ func (q *timerQueue) next() (at int64, ok bool) {
 	return q.heap[0].at, true
 }
 
-func (q *timerQueue) len() int { return len(q.heap) }
-
 type timerHeap []*timer
 
 func (h timerHeap) Len() int           { return len(h) }

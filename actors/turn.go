@@ -255,7 +255,7 @@ func (r *region) decide(w *worker, it *item) bool {
 		return true
 	}
 	it.fate = fateDecided
-	return r.newDecision(t.cell, it, c.staged.takeMessages(), false).send()
+	return r.publishEffects(t.cell, it, c.staged.takeMessages())
 }
 
 // begin makes the key's instance if it has none.

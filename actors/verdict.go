@@ -178,7 +178,7 @@ func (r *region) bury(t *turn) (after func()) {
 	brief := supervision.Encode(it.message, info.Brief(), r.sub.cfg.Policy.DeadLetter)
 	c.mend(&r.timers)
 	r.sched.wait(c)
-	d := r.newDecisionLocked(c, it, []brokers.Message{letter}, true)
+	d := r.newDecision(c, it, []brokers.Message{letter}, true)
 	d.buried = &DeadLettered{Place: place, Failure: t.failure, Reason: t.verdict.Reason}
 	d.brief = &brief
 	return func() { d.send() }

@@ -48,10 +48,13 @@ func inWorld(t *testing.T, cfg memory.Config, f func(w *world)) {
 		var err error
 		w.pub, err = w.broker.Publisher(brokers.PublisherConfig{})
 		w.must(err)
+		defer func() { // also after a failure, as a bubble may not leave goroutines
+			w.stop()
+			if err := errors.Join(w.pub.Close(context.Background()), w.broker.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
 		f(w)
-		w.stop()
-		w.must(w.pub.Close(context.Background()))
-		w.must(w.broker.Close())
 	})
 }
 
@@ -159,6 +162,15 @@ func (w *world) expect(lines ...string) {
 		w.t.Fatalf("log is\n%q\nwant\n%q", w.log, lines)
 	}
 	w.log = nil
+}
+
+// forget empties the log and returns it.
+func (w *world) forget() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	log := w.log
+	w.log = nil
+	return log
 }
 
 // position is the first offset of the partition that the group has not

@@ -1,0 +1,397 @@
+package actors_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/memory"
+	"github.com/troupe-go/troupe/supervision"
+)
+
+// What a handler stages goes out when it succeeds, and its message is settled
+// when the broker has confirmed it; the key's next message need not wait.
+func TestEffectsAreStagedAndConfirmedBeforeTheMessageIsSettled(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		w.publish("k", "1", "2")
+		release := w.broker.Server().HoldPublishes()
+		w.start(actors.Subscription{Policy: constant(3, time.Second), Actor: w.handler(func(ctx *actors.Context) error {
+			p := string(ctx.Event().Payload)
+			w.must(ctx.Publish("out", []byte(fmt.Sprintf("%s by attempt %d", p, ctx.Attempt()))))
+			if p == "1" && ctx.Attempt() == 1 {
+				return errFlaky
+			}
+			return nil
+		})})
+		w.pass(2 * time.Second)
+		w.expect("k:1 flaky", "k:1", "k:2")
+		if p := w.position("g0"); p != 0 {
+			t.Fatalf("position %d before the effects are confirmed", p)
+		}
+		release()
+		if got := fmt.Sprint(w.payloads("out")); got != "[1 by attempt 2 2 by attempt 1]" {
+			t.Fatalf("out: %v", got)
+		}
+		if p := w.position("g0"); p != 2 {
+			t.Fatalf("position %d, want 2", p)
+		}
+	})
+}
+
+// A refused effect is published again, in order, and the handler does not run
+// again; meanwhile its key starts nothing, and other keys go on.
+func TestRefusedEffectHoldsItsKeyOnly(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		w.broker.Server().OnPublish(func(m brokers.Message) error {
+			if string(m.Payload) == "effect of 1" && w.at() < 5*time.Second {
+				return errors.New("unroutable")
+			}
+			return nil
+		})
+		w.start(actors.Subscription{Policy: constant(3, time.Second), Actor: w.handler(func(ctx *actors.Context) error {
+			return ctx.Publish("out", []byte("effect of "+string(ctx.Event().Payload)))
+		})})
+		w.publish("a", "1")
+		synctest.Wait()
+		w.publish("a", "2")
+		w.publish("b", "3")
+		w.expect("a:1", "b:3")
+		if p := w.position("g0"); p != 0 {
+			t.Fatalf("position %d", p)
+		}
+		w.pass(10 * time.Second)
+		w.expect("a:2")
+		if got := fmt.Sprint(w.payloads("out")); got != "[effect of 3 effect of 1 effect of 2]" {
+			t.Fatalf("out: %v", got)
+		}
+		if p := w.position("g0"); p != 3 {
+			t.Fatalf("position %d", p)
+		}
+	})
+}
+
+// Effects of a message carry ids derived from its own, so that a repeat after a
+// crash publishes under equal ids.
+func TestEffectsHaveDerivedIdsAndTheKeyOfTheirCause(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		w.publish("k", "1")
+		w.start(actors.Subscription{Actor: w.handler(func(ctx *actors.Context) error {
+			return errors.Join(ctx.Publish("out", []byte("x")), ctx.Publish("out", []byte("y"), actors.WithKey([]byte("other"))))
+		})})
+		w.expect("k:1")
+		out := w.broker.Server().Messages("out")
+		if len(out) != 2 || out[0].ID != "k/1>g0#0" || out[1].ID != "k/1>g0#1" || string(out[0].Key) != "k" || string(out[1].Key) != "other" {
+			t.Fatalf("out: %+v", out)
+		}
+		if out[0].CorrelationID != "k/1" {
+			t.Fatalf("correlation id %q", out[0].CorrelationID)
+		}
+	})
+}
+
+func TestOversizedEffectFailsTheHandler(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		w.publish("k", "1")
+		policy := constant(1, time.Second)
+		policy.DeadLetter = "dead"
+		w.start(actors.Subscription{Policy: policy, Actor: w.handler(func(ctx *actors.Context) error {
+			err := ctx.Publish("out", make([]byte, 2<<20))
+			if !errors.Is(err, brokers.ErrTooLarge) {
+				t.Errorf("Publish: %v", err)
+			}
+			return supervision.Permanent(errFlaky)
+		})})
+		w.expect("k:1 flaky")
+		if got := w.payloads("out"); len(got) != 0 {
+			t.Fatalf("out: %d messages", len(got))
+		}
+	})
+}
+
+func TestUnkeyed(t *testing.T) {
+	blocked := func(w *world) actors.Actor {
+		return actors.Func(func(ctx context.Context, m brokers.Message) error {
+			w.note("%s", m.Payload)
+			if string(m.Payload) == "first" {
+				<-time.After(time.Second)
+			}
+			return nil
+		})
+	}
+	publish := func(w *world) {
+		for _, p := range []string{"first", "second"} {
+			w.send(brokers.Message{Topic: "in", Payload: []byte(p)})
+		}
+		w.send(brokers.Message{Topic: "in", Key: []byte{}, Payload: []byte("empty key")})
+	}
+	t.Run("serial", func(t *testing.T) {
+		inWorld(t, memory.Config{}, func(w *world) {
+			publish(w)
+			w.start(actors.Subscription{Actor: blocked(w)})
+			w.expect("first", "empty key")
+			w.pass(time.Second)
+			w.expect("second")
+		})
+	})
+	t.Run("concurrent", func(t *testing.T) {
+		inWorld(t, memory.Config{}, func(w *world) {
+			publish(w)
+			w.start(actors.Subscription{Actor: blocked(w), Unkeyed: actors.UnkeyedConcurrent, Concurrency: 2})
+			w.pass(time.Second / 2)
+			w.expect("first", "second", "empty key")
+		})
+	})
+	t.Run("refuse", func(t *testing.T) {
+		inWorld(t, memory.Config{}, func(w *world) {
+			publish(w)
+			policy := constant(5, time.Second)
+			policy.DeadLetter = "dead"
+			w.start(actors.Subscription{Actor: blocked(w), Unkeyed: actors.UnkeyedRefuse, Policy: policy})
+			w.expect("empty key")
+			if got := len(w.payloads("dead")); got != 2 {
+				t.Fatalf("%d dead letters", got)
+			}
+			if d := seen[actors.DeadLettered](w); len(d) != 2 || !errors.Is(d[0].Failure.Err, actors.ErrNoKey) {
+				t.Fatalf("dead-lettered: %+v", d)
+			}
+		})
+	})
+}
+
+type lane struct{ w *world }
+
+func (l *lane) Receive(ctx *actors.Context) error {
+	err := failing("2", 1)(ctx)
+	l.w.note("%s %v", ctx.Event().Payload, err)
+	return err
+}
+
+func TestPerPartitionIsStrictlyInOffsetOrder(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		for i, k := range []string{"a", "b", "c", "a"} {
+			w.publish(k, fmt.Sprint(i+1))
+		}
+		w.start(actors.Subscription{
+			Policy: constant(3, time.Second),
+			Actor:  actors.PerPartition(func() *lane { return &lane{w} }),
+		})
+		w.expect("1 <nil>", "2 flaky")
+		w.pass(time.Second)
+		w.expect("2 <nil>", "3 <nil>", "4 <nil>")
+	})
+}
+
+func TestUnorderedHandlesAKeysMessagesAtOnce(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		var now, most atomic.Int32
+		w.start(actors.Subscription{Unordered: true, Concurrency: 8, Actor: actors.Func(func(context.Context, brokers.Message) error {
+			most.Store(max(most.Load(), now.Add(1)))
+			<-time.After(time.Second)
+			now.Add(-1)
+			return nil
+		})})
+		w.publish("k", "1", "2", "3", "4", "5")
+		w.pass(3 * time.Second)
+		if most.Load() < 4 {
+			t.Fatalf("%d at once", most.Load())
+		}
+		if r := w.stop(); r.Handled != 5 {
+			t.Fatalf("report: %v", r)
+		}
+	})
+}
+
+func TestPauseAndResume(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		sys := w.start(actors.Subscription{Actor: w.handler(ok)})
+		w.must(sys.Pause("g0"))
+		w.publish("k", "1")
+		w.pass(time.Minute)
+		w.expect()
+		w.must(sys.Resume("g0"))
+		w.expect("k:1")
+
+		w.must(sys.PausePartition("g0", "in", 0))
+		w.publish("k", "2")
+		w.pass(time.Minute)
+		w.expect()
+		w.must(sys.ResumePartition("g0", "in", 0))
+		w.expect("k:2")
+
+		if err := sys.Pause("nobody"); !errors.Is(err, actors.ErrNoSubscription) {
+			t.Errorf("Pause of an unknown group: %v", err)
+		}
+		if err := sys.PausePartition("g0", "in", 7); !errors.Is(err, actors.ErrNotOwned) {
+			t.Errorf("PausePartition of a foreign partition: %v", err)
+		}
+		if n := len(seen[actors.PartitionAssigned](w)); n != 1 {
+			t.Errorf("%d epochs: a pause must keep the ownership", n)
+		}
+	})
+}
+
+// A parked key with a backlog of MaxParked holds the partition, says so, and
+// lets it go on when the key does.
+func TestOverflowHolds(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		var mended atomic.Bool
+		var healthy atomic.Int64
+		sys := w.start(actors.Subscription{
+			MaxParked: 10, MaxInFlight: 20, Policy: constant(1, time.Minute),
+			Actor: actors.Func(func(_ context.Context, m brokers.Message) error {
+				if string(m.Key) == "bad" && !mended.Load() {
+					return errFlaky
+				}
+				healthy.Add(1)
+				return nil
+			}),
+		})
+		for i := range 40 {
+			w.publish("bad", fmt.Sprint(i))
+		}
+		for i := range 100 {
+			w.publish("good", fmt.Sprint(i))
+		}
+		synctest.Wait()
+		if over := seen[actors.Overflowed](w); len(over) != 1 || over[0].Limit != "MaxParked" || string(over[0].Key) != "bad" || over[0].GivenUp {
+			t.Fatalf("overflow: %+v", over)
+		}
+		h := sys.Health(context.Background())
+		if h.Ready || !strings.Contains(fmt.Sprint(h.Faults), `"bad"`) {
+			t.Fatalf("health does not name the key: %+v", h)
+		}
+		if n := healthy.Load(); n != 0 {
+			t.Fatalf("%d handled while held", n)
+		}
+		mended.Store(true)
+		w.pass(time.Minute)
+		if n := healthy.Load(); n != 140 {
+			t.Fatalf("%d of 140 handled in the end", n)
+		}
+		if h := sys.Health(context.Background()); !h.Ready {
+			t.Fatalf("health: %+v", h)
+		}
+	})
+}
+
+func TestOverflowGivesUpTheKey(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		policy := supervision.Policy{Backoff: supervision.Constant(time.Minute), DeadLetter: "dead", MaxAttempts: -1}
+		var good atomic.Int64
+		sys := w.start(actors.Subscription{
+			MaxParked: 10, MaxInFlight: 20, Policy: policy, OnOverflow: actors.OverflowDeadLetterKey,
+			Actor: actors.Func(func(_ context.Context, m brokers.Message) error {
+				if string(m.Key) == "bad" && string(m.Payload) != "mended" {
+					return errFlaky
+				}
+				good.Add(1)
+				return nil
+			}),
+		})
+		var want []string
+		for i := range 40 {
+			w.publish("bad", fmt.Sprint(i))
+			want = append(want, fmt.Sprint(i))
+		}
+		for i := range 100 {
+			w.publish("good", fmt.Sprint(i))
+		}
+		synctest.Wait()
+		if n := good.Load(); n != 100 {
+			t.Fatalf("%d of 100 good ones handled", n)
+		}
+		if got := w.payloads("dead"); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("dead letters %q", got)
+		}
+		w.publish("bad", "mended")
+		synctest.Wait()
+		if n := good.Load(); n != 100 {
+			t.Fatal("a key that was given up was handled")
+		}
+		w.must(sys.ReleaseKey("g0", "in", []byte("bad")))
+		w.publish("bad", "mended")
+		synctest.Wait()
+		if n := good.Load(); n != 101 {
+			t.Fatalf("%d handled after ReleaseKey", n)
+		}
+	})
+}
+
+func TestMaxGapHoldsWhereOnlyPrefixesAreAcknowledged(t *testing.T) {
+	inWorld(t, memory.Config{CumulativeOnly: true}, func(w *world) {
+		var good atomic.Int64
+		w.start(actors.Subscription{
+			MaxGap: 100, MaxInFlight: 50, Policy: constant(1, time.Minute),
+			Actor: actors.Func(func(_ context.Context, m brokers.Message) error {
+				if string(m.Key) == "bad" && w.at() < time.Minute {
+					return errFlaky
+				}
+				good.Add(1)
+				return nil
+			}),
+		})
+		w.publish("bad", "x")
+		for i := range 400 {
+			w.publish("good", fmt.Sprint(i))
+		}
+		synctest.Wait()
+		if n := good.Load(); n < 100 || n > 150 {
+			t.Fatalf("%d handled above the gap of 100", n)
+		}
+		if over := seen[actors.Overflowed](w); len(over) != 1 || over[0].Limit != "MaxGap" || string(over[0].Key) != "bad" {
+			t.Fatalf("overflow: %+v", over)
+		}
+		w.pass(time.Minute)
+		if n := good.Load(); n != 401 {
+			t.Fatalf("%d handled in the end", n)
+		}
+	})
+}
+
+// What is fetched and not settled stays within MaxInFlight, of a partition and
+// of the process, in messages and in bytes.
+func TestInFlightIsBounded(t *testing.T) {
+	for name, limit := range map[string]func(*actors.Config, *actors.Subscription){
+		"partition messages": func(_ *actors.Config, s *actors.Subscription) { s.MaxInFlight = 10 },
+		"partition bytes":    func(_ *actors.Config, s *actors.Subscription) { s.MaxInFlightBytes = 10 * 105 },
+		"process messages":   func(c *actors.Config, s *actors.Subscription) { c.MaxInFlight, s.MaxInFlight = 5, 5 },
+		"process bytes": func(c *actors.Config, s *actors.Subscription) {
+			c.MaxInFlightBytes, s.MaxInFlightBytes = 5*105, 5*105
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, memory.Config{}, func(w *world) {
+				cfg, sub := actors.Config{}, actors.Subscription{Concurrency: 1000}
+				limit(&cfg, &sub)
+				gate := make(chan struct{})
+				var running, done atomic.Int64
+				sub.Actor = actors.Func(func(context.Context, brokers.Message) error {
+					running.Add(1)
+					<-gate
+					done.Add(1)
+					return nil
+				})
+				for i := range 100 {
+					w.send(brokers.Message{Topic: "in", Key: []byte(fmt.Sprintf("%05d", i)), Payload: make([]byte, 100)})
+				}
+				w.startWith(cfg, sub)
+				w.pass(time.Second)
+				if n := running.Load(); n == 0 || n > 10 {
+					t.Fatalf("%d handlers run", n)
+				}
+				close(gate)
+				w.pass(time.Second)
+				if n := done.Load(); n != 100 {
+					t.Fatalf("%d handled", n)
+				}
+			})
+		})
+	}
+}
