@@ -21,34 +21,48 @@ type Outbound struct {
 	// Attempt is 1 for the first sending.
 	Attempt int
 
+	// What is touched most lies together.
 	publisher *Publisher
-	message   Message
 	size      int
-	number    uint64 // its place among all that were accepted
+	deadline  time.Duration // by Publisher.now; 0 is never
 
 	// Who is told: the call that waits, or done.
+	done  func(Receipt, error)
 	call  *call
 	index int
 	ctx   context.Context // the call's
-	done  func(Receipt, error)
-
-	deadline time.Time       // zero is never
-	expiry   context.Context // ends then; made when somebody asks
-	cancel   context.CancelFunc
 
 	// Guarded by Publisher.mu.
+	number  uint64 // its place among all that were accepted
 	lane    *queue // nil where there is no order to keep
 	links   [linkages]link
 	place   place
-	due     time.Time // of the next attempt
-	inHeap  int
-	out     bool  // the driver has it
-	unsure  bool  // an attempt may have been stored
-	err     error // of the last attempt
-	settled bool  // receipt and failure are final
-	told    bool  // they were reported
-	receipt Receipt
+	out     bool // the driver has it
+	settled bool // what became of it is final
+	told    bool // and was reported
+	unsure  bool // an attempt may have been stored
+	trouble *trouble
+
+	message Message
+}
+
+// trouble is what few messages have.
+type trouble struct {
+	err     error         // of the last attempt
+	due     time.Duration // when the next is
+	inHeap  int           // the place among those that wait for it
+	expiry  context.Context
+	cancel  context.CancelFunc
+	receipt Receipt // receipt and failure while predecessors are not settled
 	failure *SendError
+}
+
+// needTrouble returns o.trouble, and makes it first if it has none.
+func (o *Outbound) needTrouble() *trouble {
+	if o.trouble == nil {
+		o.trouble = &trouble{}
+	}
+	return o.trouble
 }
 
 // place is where a message waits that the driver does not have.
@@ -72,8 +86,8 @@ func newOutbound(p *Publisher, m *Message) *Outbound {
 
 // recycle ends the life of o.
 func (o *Outbound) recycle() {
-	if o.cancel != nil {
-		o.cancel()
+	if t := o.trouble; t != nil && t.cancel != nil {
+		t.cancel()
 	}
 	*o = Outbound{}
 	outbounds.Put(o)
@@ -103,21 +117,22 @@ func (o *Outbound) Context() context.Context {
 		return o.ctx
 	}
 	p := o.publisher
-	if o.deadline.IsZero() {
+	if o.deadline == 0 {
 		return p.ctx
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if o.expiry == nil {
-		o.expiry, o.cancel = context.WithDeadlineCause(p.ctx, o.deadline, errDeliveryTimeout)
+	t := o.needTrouble()
+	if t.expiry == nil {
+		t.expiry, t.cancel = context.WithDeadlineCause(p.ctx, p.born.Add(o.deadline), errDeliveryTimeout)
 	}
-	return o.expiry
+	return t.expiry
 }
 
 // Err says why the message need not be sent any more; nil while it must be.
-func (o *Outbound) Err() error { return o.unwanted(time.Now()) }
+func (o *Outbound) Err() error { return o.unwanted(o.publisher.now()) }
 
-func (o *Outbound) unwanted(now time.Time) error {
+func (o *Outbound) unwanted(now time.Duration) error {
 	switch {
 	case o.ctx != nil && o.ctx.Err() != nil:
 		return context.Cause(o.ctx)
@@ -130,8 +145,8 @@ func (o *Outbound) unwanted(now time.Time) error {
 }
 
 // late says whether its time was over at now.
-func (o *Outbound) late(now time.Time) bool {
-	return !o.deadline.IsZero() && !now.Before(o.deadline)
+func (o *Outbound) late(now time.Duration) bool {
+	return o.deadline != 0 && now >= o.deadline
 }
 
 // gaveUp is the error of a message that is not sent any more because of cause.
@@ -140,8 +155,8 @@ func (o *Outbound) gaveUp(cause error) *SendError {
 	if o.out || o.unsure {
 		e.Outcome = Unknown
 	}
-	if o.err != nil {
-		e.Err = fmt.Errorf("%w; last attempt failed: %w", cause, o.err)
+	if t := o.trouble; t != nil && t.err != nil {
+		e.Err = fmt.Errorf("%w; last attempt failed: %w", cause, t.err)
 	}
 	return e
 }

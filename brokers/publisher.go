@@ -33,6 +33,7 @@ type Publisher struct {
 	sequenced bool // the driver keeps the order and retries
 	byKey     *byKey
 	seed      maphash.Seed
+	born      time.Time // the zero of now
 	calls     sync.Pool // of *call; not shared, as they hold channels
 
 	// ctx is that of Send. It ends when Close gives up.
@@ -80,6 +81,7 @@ func NewPublisher(sender Sender, features Features, cfg PublisherConfig) (*Publi
 		cfg:       cfg,
 		sequenced: features.SequencedPublish,
 		seed:      maphash.MakeSeed(),
+		born:      time.Now(),
 		room:      room{messages: cfg.MaxBuffered, bytes: cfg.MaxBufferedBytes},
 		stopped:   make(chan struct{}),
 	}
@@ -98,10 +100,11 @@ func NewPublisher(sender Sender, features Features, cfg PublisherConfig) (*Publi
 //
 // Otherwise done is called exactly once, with the receipt or a *SendError. The
 // calls of one key come in the order of publishing (with [OrderNone]: as the
-// broker confirms). One call is made at a time, by a goroutine of the publisher,
-// so what takes long belongs elsewhere. What waits for its call does not
-// count against the buffer: done may call PublishAsync. It must not wait for
-// Flush or Close, which wait for it.
+// broker confirms). One call is made at a time, by a goroutine of the publisher.
+// Room is given back when the broker has confirmed, not when done returns: so
+// done may call PublishAsync, but calls that are slower than the broker pile up,
+// and what takes long belongs elsewhere. It must not wait for Flush or Close,
+// which wait for it.
 //
 // ctx bounds the acceptance only. The broker's answer is waited for until
 // PublisherConfig.DeliveryTimeout has passed since.
@@ -154,7 +157,7 @@ func (p *Publisher) enqueue(o *Outbound) {
 	}
 	p.unsettled(o).push(inUnsettled, o)
 	if o.call == nil && p.cfg.DeliveryTimeout > 0 {
-		o.deadline = time.Now().Add(p.cfg.DeliveryTimeout)
+		o.deadline = p.now() + p.cfg.DeliveryTimeout
 		p.wakeAt(o.deadline)
 	}
 	if o.lane != nil {
@@ -177,6 +180,10 @@ func (p *Publisher) makeReady(o *Outbound) {
 	o.place = placeReady
 	p.ready.push(inReady, o)
 }
+
+// now is the time since the publisher was made, which is cheaper to have and to
+// keep than a time.Time.
+func (p *Publisher) now() time.Duration { return time.Since(p.born) }
 
 // unlock lets go of mu after it has acted on what was changed under it.
 func (p *Publisher) unlock() {

@@ -9,9 +9,10 @@ import (
 // retryLater lets o wait for the end of its back-off, at the head of its lane.
 func (p *Publisher) retryLater(o *Outbound) {
 	o.place = placeRetry
-	o.due = time.Now().Add(p.backoff(o.Attempt))
+	t := o.needTrouble()
+	t.due = p.now() + p.backoff(o.Attempt)
 	heap.Push(&p.retries, o)
-	p.wakeAt(o.due)
+	p.wakeAt(t.due)
 }
 
 // backoff is how long to wait after that many attempts: it doubles, and is
@@ -25,8 +26,8 @@ func (p *Publisher) backoff(attempts int) time.Duration {
 }
 
 // retryDue makes ready what has waited long enough.
-func (p *Publisher) retryDue(now time.Time) {
-	for len(p.retries) > 0 && !p.retries[0].due.After(now) {
+func (p *Publisher) retryDue(now time.Duration) {
+	for len(p.retries) > 0 && p.retries[0].trouble.due <= now {
 		p.makeReady(heap.Pop(&p.retries).(*Outbound))
 	}
 }
@@ -34,55 +35,55 @@ func (p *Publisher) retryDue(now time.Time) {
 // alarm is the one timer of a publisher.
 type alarm struct {
 	timer *time.Timer
-	at    time.Time // zero when it is not set
+	at    time.Duration // by Publisher.now; 0 when it is not set
 }
 
 // wakeAt sees to it that ring is called at that time, or earlier.
-func (p *Publisher) wakeAt(at time.Time) {
+func (p *Publisher) wakeAt(at time.Duration) {
 	a := &p.alarm
-	if !a.at.IsZero() && !at.Before(a.at) {
+	if a.at != 0 && at >= a.at {
 		return
 	}
 	a.at = at
 	if a.timer == nil {
-		a.timer = time.AfterFunc(time.Until(at), p.ring)
+		a.timer = time.AfterFunc(at-p.now(), p.ring)
 		return
 	}
-	a.timer.Reset(time.Until(at))
+	a.timer.Reset(at - p.now())
 }
 
 // ring does what is due.
 func (p *Publisher) ring() {
 	p.mu.Lock()
 	defer p.unlock()
-	now := time.Now()
+	now := p.now()
 	p.expire(now)
 	p.retryDue(now)
-	p.alarm.at = time.Time{}
-	if o := p.unwaited.first; o != nil && !o.deadline.IsZero() {
+	p.alarm.at = 0
+	if o := p.unwaited.first; o != nil && o.deadline != 0 {
 		p.wakeAt(o.deadline)
 	}
 	if len(p.retries) > 0 {
-		p.wakeAt(p.retries[0].due)
+		p.wakeAt(p.retries[0].trouble.due)
 	}
 }
 
 // retryHeap has the message that is due first on top. See [heap.Interface].
 type retryHeap []*Outbound
 
-func (h *retryHeap) remove(o *Outbound) { heap.Remove(h, o.inHeap) }
+func (h *retryHeap) remove(o *Outbound) { heap.Remove(h, o.trouble.inHeap) }
 
 func (h retryHeap) Len() int           { return len(h) }
-func (h retryHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
+func (h retryHeap) Less(i, j int) bool { return h[i].trouble.due < h[j].trouble.due }
 
 func (h retryHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].inHeap, h[j].inHeap = i, j
+	h[i].trouble.inHeap, h[j].trouble.inHeap = i, j
 }
 
 func (h *retryHeap) Push(x any) {
 	o := x.(*Outbound)
-	o.inHeap = len(*h)
+	o.trouble.inHeap = len(*h)
 	*h = append(*h, o)
 }
 

@@ -1,7 +1,5 @@
 package brokers
 
-import "time"
-
 // send hands what is ready to the driver until nothing is, or the window is
 // full. It is the only one that calls Send and Flush, in a goroutine that exists
 // while there is something to do.
@@ -33,7 +31,7 @@ func (p *Publisher) canSend() bool {
 // takeReady takes what goes to the driver next.
 func (p *Publisher) takeReady() []*Outbound {
 	batch := p.batch[:0]
-	now := time.Now()
+	now := p.now()
 	for p.canSend() {
 		o := p.ready.first
 		if cause := o.unwanted(now); cause != nil {

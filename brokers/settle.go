@@ -23,7 +23,7 @@ func (p *Publisher) returned(o *Outbound, r Receipt, err error) {
 		p.settle(o, Receipt{}, o.final(e))
 		return
 	}
-	o.err = e.Err
+	o.needTrouble().err = e.Err
 	if cause := o.Err(); cause != nil {
 		p.abandon(o, cause)
 		return
@@ -74,26 +74,33 @@ func (p *Publisher) withdraw(o *Outbound) {
 // settle makes what became of a message final. It is reported now, or, where
 // only the callbacks are ordered, behind its predecessors.
 func (p *Publisher) settle(o *Outbound, r Receipt, err *SendError) {
-	o.settled, o.receipt, o.failure = true, r, err
+	o.settled = true
 	p.unsettled(o).remove(inUnsettled, o)
-	if o.lane == nil || !p.sequenced {
-		p.tell(o)
+	lane := o.lane
+	switch {
+	case lane == nil || !p.sequenced:
+		p.tell(o, r, err)
+		return
+	case lane.first != o:
+		t := o.needTrouble()
+		t.receipt, t.failure = r, err
 		return
 	}
-	for lane := o.lane; lane.first != nil && lane.first.settled; {
-		next := lane.first
+	lane.remove(inLane, o)
+	p.tell(o, r, err)
+	for next := lane.first; next != nil && next.settled; next = lane.first {
 		lane.remove(inLane, next)
-		p.tell(next)
+		p.tell(next, next.trouble.receipt, next.trouble.failure)
 	}
 }
 
 // tell reports a settled message.
-func (p *Publisher) tell(o *Outbound) {
+func (p *Publisher) tell(o *Outbound, r Receipt, err *SendError) {
 	p.unreported--
 	if o.call != nil {
-		o.call.report(o.index, o.receipt, o.failure)
+		o.call.report(o.index, r, err)
 	} else {
-		p.reports = append(p.reports, callback{done: o.done, receipt: o.receipt, err: o.failure})
+		p.reports = append(p.reports, callback{done: o.done, receipt: r, err: err})
 	}
 	p.passFlushes(o.number)
 	o.told = true
@@ -108,7 +115,7 @@ func (p *Publisher) discard(o *Outbound) {
 }
 
 // expire gives up what was published asynchronously too long ago.
-func (p *Publisher) expire(now time.Time) {
+func (p *Publisher) expire(now time.Duration) {
 	for o := p.unwaited.first; o != nil && o.late(now); o = p.unwaited.first {
 		p.abandon(o, errDeliveryTimeout)
 	}
