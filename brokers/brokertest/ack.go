@@ -2,7 +2,6 @@ package brokertest
 
 import (
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 
 	"github.com/troupe-go/troupe/brokers"
@@ -143,7 +142,7 @@ func ackAfterLeaving(e *env) {
 	p, sub, name, group := e.seeded(5)
 	got := e.fetch(p, 5)
 	e.ack(p, got[0].Offset)
-	e.returns("Subscription.Close", func() { _ = sub.Close(ended()) })
+	_ = e.returns("Subscription.Close", func() error { return sub.Close(ended()) })
 	e.revoked(p)
 	e.lateAck(p, got)
 	next := e.fetch(e.accept(e.subscribe(e.open(), group, name)), 4)
@@ -203,22 +202,28 @@ func ackConcurrently(e *env) {
 	e.publish(numbered(name, 0, "k", 1, n)...)
 	upTo := atomic.Int64{}
 	upTo.Store(brokers.NoOffset)
-	var calls sync.WaitGroup
-	for range 3 {
-		calls.Go(func() {
-			for range 100 {
-				e.noErr(p.Ack(brokers.Ack{UpTo: upTo.Load()}), "Ack")
-				_, _, _ = p.Epoch(), sub.Partitions(name), p.Context().Err()
+	acking := startErr("Ack", func() error {
+		for range 300 {
+			if err := p.Ack(brokers.Ack{UpTo: upTo.Load()}); err != nil {
+				return err
 			}
-		})
-		calls.Go(func() { e.broker.Health(e.within()) })
-	}
+		}
+		return nil
+	})
+	ctx := e.within()
+	asking := startErr("Health", func() error {
+		_, _, _ = p.Epoch(), sub.Partitions(name), p.Context().Err()
+		return e.broker.Health(ctx).Err
+	})
 	var got []brokers.Message
 	for len(got) < n {
 		got = append(got, e.fetch(p, 1+rand.IntN(min(20, n-len(got))))...)
 		upTo.Store(got[len(got)-1].Offset)
 	}
-	calls.Wait()
+	for _, c := range []*call[struct{}]{acking, asking} {
+		_, err := c.wait(e)
+		e.noErr(err, c.name)
+	}
 	e.wantNumbers(got, 0, n)
 	e.ack(p, got[n-1].Offset)
 	e.fetchNothing(e.emptied(p, sub, name, n))

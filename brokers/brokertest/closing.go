@@ -2,7 +2,6 @@ package brokertest
 
 import (
 	"context"
-	"sync"
 
 	"go.uber.org/goleak"
 
@@ -14,11 +13,8 @@ func partitionCloses(e *env) {
 	p, _, _, _ := e.seeded(3)
 	got := e.fetch(p, 3)
 	e.ack(p, got[2].Offset)
-	var calls sync.WaitGroup
-	for range 3 {
-		calls.Go(func() { e.noErr(p.Close(e.within()), "Partition.Close") })
-	}
-	calls.Wait()
+	ctx := e.within()
+	e.together(3, "Partition.Close", func() error { return p.Close(ctx) })
 	e.revoked(p)
 	e.close(p)
 	_, err := e.tryFetch(e.within(), p, brokers.FetchLimit{Messages: 1})
@@ -28,10 +24,9 @@ func partitionCloses(e *env) {
 func partitionClosesDuringFetch(e *env) {
 	p, _, _, _ := e.seeded(1)
 	e.fetch(p, 1)
-	var err error
-	fetching := e.start(func() { _, err = p.Fetch(e.within(), brokers.FetchLimit{Messages: 1}) })
+	fetching := startFetch(e.within(), p, brokers.FetchLimit{Messages: 1})
 	e.close(p)
-	e.waitFor(fetching, "Fetch")
+	_, err := fetching.wait(e)
 	e.is(err, brokers.ErrRevoked, "Fetch during Close")
 }
 
@@ -39,11 +34,9 @@ func partitionClosesDuringFetch(e *env) {
 func partitionCloseCancelled(e *env) {
 	p, sub, _, _ := e.seeded(2)
 	e.fetch(p, 2)
-	e.returns("Partition.Close", func() {
-		// Without acknowledgements on their way there is nothing to report, but
-		// a driver may say that it could not wait.
-		_ = p.Close(ended())
-	})
+	// Without acknowledgements on their way there is nothing to report, but a
+	// driver may say that it could not wait.
+	_ = e.returns("Partition.Close", func() error { return p.Close(ended()) })
 	e.revoked(p)
 	e.wantNumbers(e.fetch(e.accept(sub), 2), 0, 2)
 }
@@ -53,26 +46,30 @@ func partitionCloseCancelled(e *env) {
 func subscriptionCloses(e *env) {
 	p, sub, name, group := e.seeded(4)
 	got := e.fetch(p, 4)
-	var acceptErr error
-	accepting := e.start(func() { _, acceptErr = sub.Accept(e.within()) })
-	var calls sync.WaitGroup
+	ctx := e.within()
+	accepting := startAccept(ctx, sub)
+	var closing []*call[struct{}]
 	for range 3 {
-		calls.Go(func() { e.noErr(sub.Close(e.within()), "Subscription.Close") })
+		closing = append(closing, startErr("Subscription.Close", func() error { return sub.Close(ctx) }))
 	}
-	closing := e.start(calls.Wait)
 	e.happens(p.Revoking(), "Revoking after Subscription.Close")
 	if p.Context().Err() != nil {
 		e.Fatal("the epoch ended before its owner could drain")
 	}
-	e.waitFor(accepting, "Accept")
-	e.is(acceptErr, brokers.ErrClosed, "Accept during Close")
-	if happened(closing) {
-		e.Fatal("Subscription.Close returned while a partition was open")
+	_, err := accepting.wait(e)
+	e.is(err, brokers.ErrClosed, "Accept during Close")
+	for _, c := range closing {
+		if happened(c.done) {
+			e.Fatal("Subscription.Close returned while a partition was open")
+		}
 	}
 	e.ack(p, got[1].Offset)
 	e.close(p)
-	e.waitFor(closing, "Subscription.Close")
-	_, err := e.tryAccept(e.within(), sub)
+	for _, c := range closing {
+		_, err := c.wait(e)
+		e.noErr(err, "Subscription.Close")
+	}
+	_, err = e.tryAccept(e.within(), sub)
 	e.is(err, brokers.ErrClosed, "Accept after Close")
 	e.leave(sub)
 	e.wantNumbers(e.fetch(e.accept(e.subscribe(e.broker, group, name)), 2), 2, 4)
@@ -83,10 +80,11 @@ func subscriptionCloseCancelled(e *env) {
 	p, sub, name, group := e.seeded(2)
 	got := e.fetch(p, 2)
 	ctx, cancel := context.WithCancel(context.Background())
-	closing := e.start(func() { _ = sub.Close(ctx) })
+	closing := startErr("Subscription.Close", func() error { return sub.Close(ctx) })
 	e.happens(p.Revoking(), "Revoking after Subscription.Close")
 	cancel()
-	e.waitFor(closing, "Subscription.Close")
+	// It may say that it was cut short.
+	_, _ = closing.wait(e)
 	e.revoked(p)
 	e.lateAck(p, got)
 	e.wantNumbers(e.fetch(e.accept(e.subscribe(e.open(), group, name)), 2), 0, 2)
@@ -110,24 +108,20 @@ func brokerCloses(e *env) {
 	p := e.accept(sub)
 	got := e.fetch(p, 2)
 	pub := e.publisher(b, brokers.PublisherConfig{})
-	var fetchErr, acceptErr error
-	fetching := e.start(func() { _, fetchErr = p.Fetch(e.within(), brokers.FetchLimit{Messages: 1}) })
-	accepting := e.start(func() { _, acceptErr = sub.Accept(e.within()) })
-	var calls sync.WaitGroup
-	for range 2 {
-		calls.Go(func() { e.noErr(b.Close(), "Broker.Close") })
-	}
-	e.waitFor(e.start(calls.Wait), "Broker.Close")
-	e.noErr(b.Close(), "a later Broker.Close")
+	fetching := startFetch(e.within(), p, brokers.FetchLimit{Messages: 1})
+	accepting := startAccept(e.within(), sub)
+	e.together(2, "Broker.Close", b.Close)
+	e.together(1, "a later Broker.Close", b.Close)
 
-	e.waitFor(fetching, "Fetch")
-	e.is(fetchErr, brokers.ErrRevoked, "Fetch during Broker.Close")
-	e.waitFor(accepting, "Accept")
-	e.is(acceptErr, brokers.ErrClosed, "Accept during Broker.Close")
+	_, err := fetching.wait(e)
+	e.is(err, brokers.ErrRevoked, "Fetch during Broker.Close")
+	_, err = accepting.wait(e)
+	e.is(err, brokers.ErrClosed, "Accept during Broker.Close")
 	e.revoked(p)
 	e.lateAck(p, got)
-	e.returns("Partition.Close after Broker.Close", func() { _ = p.Close(e.within()) })
-	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 2, 3)...)
+	ctx := e.within()
+	_ = e.returns("Partition.Close after Broker.Close", func() error { return p.Close(ctx) })
+	_, err = pub.Publish(e.within(), numbered(name, 0, "k", 2, 3)...)
 	e.is(err, brokers.ErrClosed, "Publish after Broker.Close")
 	_, err = b.Subscribe(e.within(), brokers.SubscriptionConfig{Group: group, Topics: []string{name}})
 	e.is(err, brokers.ErrClosed, "Subscribe after Broker.Close")
@@ -142,17 +136,21 @@ func brokerClosesDuringPublish(e *env) {
 	name := e.topic(1)
 	pub := e.publisher(b, brokers.PublisherConfig{})
 	o := &outcomes{}
-	accepted := 0
-	publishing := e.start(func() {
-		for n := range 2000 {
-			if pub.PublishAsync(e.within(), numbered(name, 0, "k", n, n+1)[0], o.callback(n)) != nil {
-				return
+	ctx := e.within()
+	publishing := start("PublishAsync", func() (accepted int, err error) {
+		for ; accepted < 2000; accepted++ {
+			m := numbered(name, 0, "k", accepted, accepted+1)[0]
+			if err := pub.PublishAsync(ctx, m, o.callback(accepted)); err != nil {
+				return accepted, err
 			}
-			accepted++
 		}
+		return accepted, nil
 	})
-	e.returns("Broker.Close", func() { e.noErr(b.Close(), "Broker.Close") })
-	e.waitFor(publishing, "PublishAsync")
+	e.together(1, "Broker.Close", b.Close)
+	accepted, err := publishing.wait(e)
+	if err != nil {
+		e.is(err, brokers.ErrClosed, "PublishAsync during Broker.Close")
+	}
 	e.eventually("every accepted message is reported once", func() bool {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -168,7 +166,7 @@ func brokerClosesDisconnected(e *env) {
 	e.publish(numbered(name, 0, "k", 0, 1)...)
 	p := e.accept(e.subscribe(b, group, name))
 	e.disconnect(b)
-	e.returns("Broker.Close", func() { _ = b.Close() })
+	_ = e.returns("Broker.Close", b.Close)
 	e.revoked(p)
 }
 

@@ -62,7 +62,7 @@ func (e *env) open() brokers.Broker {
 	b, err := e.h.Open(e.within())
 	e.ok(err, "Harness.Open")
 	e.Cleanup(func() {
-		e.returns("Broker.Close", func() { e.noErr(b.Close(), "Broker.Close") })
+		e.noErr(e.returns("Broker.Close", b.Close), "Broker.Close")
 	})
 	return b
 }
@@ -78,9 +78,8 @@ func (e *env) topic(partitions int, groups ...string) string {
 func (e *env) ensure(name string, partitions int, groups ...string) {
 	e.Helper()
 	cfg := brokers.TopicConfig{Name: name, Partitions: partitions, Groups: groups}
-	var err error
-	e.returns("EnsureTopic", func() { err = e.broker.EnsureTopic(e.within(), cfg) })
-	e.ok(err, "EnsureTopic")
+	ctx := e.within()
+	e.ok(e.returns("EnsureTopic", func() error { return e.broker.EnsureTopic(ctx, cfg) }), "EnsureTopic")
 }
 
 func (e *env) group() string { return e.h.Name("group") }
@@ -94,13 +93,12 @@ func (e *env) subscribe(b brokers.Broker, group string, topics ...string) broker
 
 func (e *env) subscribeAs(b brokers.Broker, cfg brokers.SubscriptionConfig) brokers.Subscription {
 	e.Helper()
-	var sub brokers.Subscription
-	var err error
-	e.returns("Subscribe", func() { sub, err = b.Subscribe(e.within(), cfg) })
+	ctx := e.within()
+	sub, err := start("Subscribe", func() (brokers.Subscription, error) { return b.Subscribe(ctx, cfg) }).wait(e)
 	e.ok(err, "Subscribe")
 	e.Cleanup(func() {
 		// Its result depends on what the test left open.
-		e.returns("Subscription.Close", func() { _ = sub.Close(ended()) })
+		_ = e.returns("Subscription.Close", func() error { return sub.Close(ended()) })
 	})
 	return sub
 }
@@ -114,17 +112,23 @@ func (e *env) accept(sub brokers.Subscription) brokers.Partition {
 }
 
 // tryAccept is Accept, but ends the test if it does not return.
-func (e *env) tryAccept(ctx context.Context, sub brokers.Subscription) (p brokers.Partition, err error) {
+func (e *env) tryAccept(ctx context.Context, sub brokers.Subscription) (brokers.Partition, error) {
 	e.Helper()
-	e.returns("Accept", func() { p, err = sub.Accept(ctx) })
-	return p, err
+	return startAccept(ctx, sub).wait(e)
+}
+
+func startAccept(ctx context.Context, sub brokers.Subscription) *call[brokers.Partition] {
+	return start("Accept", func() (brokers.Partition, error) { return sub.Accept(ctx) })
 }
 
 // tryFetch is Fetch, but ends the test if it does not return.
-func (e *env) tryFetch(ctx context.Context, p brokers.Partition, limit brokers.FetchLimit) (got []brokers.Message, err error) {
+func (e *env) tryFetch(ctx context.Context, p brokers.Partition, limit brokers.FetchLimit) ([]brokers.Message, error) {
 	e.Helper()
-	e.returns("Fetch", func() { got, err = p.Fetch(ctx, limit) })
-	return got, err
+	return startFetch(ctx, p, limit).wait(e)
+}
+
+func startFetch(ctx context.Context, p brokers.Partition, limit brokers.FetchLimit) *call[[]brokers.Message] {
+	return start("Fetch", func() ([]brokers.Message, error) { return p.Fetch(ctx, limit) })
 }
 
 // acceptAll waits for n partitions, by number.
@@ -186,17 +190,15 @@ func (e *env) ack(p brokers.Partition, upTo int64, above ...int64) {
 
 func (e *env) close(p brokers.Partition) {
 	e.Helper()
-	var err error
-	e.returns("Partition.Close", func() { err = p.Close(e.within()) })
-	e.ok(err, "Partition.Close")
+	ctx := e.within()
+	e.ok(e.returns("Partition.Close", func() error { return p.Close(ctx) }), "Partition.Close")
 }
 
 // leave closes a membership whose partitions are closed, or will be.
 func (e *env) leave(sub brokers.Subscription) {
 	e.Helper()
-	var err error
-	e.returns("Subscription.Close", func() { err = sub.Close(e.within()) })
-	e.ok(err, "Subscription.Close")
+	ctx := e.within()
+	e.ok(e.returns("Subscription.Close", func() error { return sub.Close(ctx) }), "Subscription.Close")
 }
 
 // ok ends the test on an error.
@@ -240,32 +242,6 @@ func happened(c <-chan struct{}) bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// returns runs call, and ends the test if it takes too long. It waits longer
-// than the contexts of within, whose end is part of what is tested.
-func (e *env) returns(name string, call func()) {
-	e.Helper()
-	e.waitFor(e.start(call), name)
-}
-
-// start runs call beside the test.
-func (e *env) start(call func()) (done <-chan struct{}) {
-	c := make(chan struct{})
-	go func() {
-		defer close(c)
-		call()
-	}()
-	return c
-}
-
-func (e *env) waitFor(done <-chan struct{}, name string) {
-	e.Helper()
-	select {
-	case <-done:
-	case <-time.After(2 * e.h.Wait):
-		e.Fatalf("%s: did not return within %v", name, 2*e.h.Wait)
 	}
 }
 

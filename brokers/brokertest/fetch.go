@@ -3,6 +3,7 @@ package brokertest
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -65,14 +66,10 @@ func fetchWaits(e *env) {
 	p, _, name, _ := e.seeded(1)
 	e.fetch(p, 1)
 	e.fetchNothing(p)
-	var got []brokers.Message
-	done := e.start(func() {
-		var err error
-		got, err = p.Fetch(e.within(), brokers.FetchLimit{Messages: 10})
-		e.noErr(err, "Fetch")
-	})
+	fetching := startFetch(e.within(), p, brokers.FetchLimit{Messages: 10})
 	e.publish(numbered(name, 0, "k", 1, 2)...)
-	e.waitFor(done, "Fetch")
+	got, err := fetching.wait(e)
+	e.ok(err, "Fetch")
 	e.wantNumbers(got, 1, 2)
 }
 
@@ -92,18 +89,21 @@ func fetchCancelled(e *env) {
 	e.is(err, context.Canceled, "Fetch with an ended context")
 	pub := e.publisher(e.broker, brokers.PublisherConfig{})
 	var got []brokers.Message
-	for n := 1; n <= 20; n++ {
-		ctx, cancel := context.WithCancel(context.Background())
-		var batch []brokers.Message
-		done := e.start(func() { batch, _ = p.Fetch(ctx, brokers.FetchLimit{Messages: 5}) })
+	for n := 1; n <= 40; n++ {
+		// The context ends at about the time of the message's coming.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Duration(n)*50*time.Microsecond)
+		fetching := startFetch(ctx, p, brokers.FetchLimit{Messages: 5})
 		_, err := pub.Publish(e.within(), numbered(name, 0, "k", n, n+1)...)
-		cancel()
 		e.ok(err, "Publish")
-		e.waitFor(done, "Fetch")
+		batch, err := fetching.wait(e)
+		cancel()
+		if err != nil {
+			e.is(err, context.DeadlineExceeded, "Fetch whose context ends")
+		}
 		got = append(got, batch...)
 	}
-	got = append(got, e.fetch(p, 21-len(got))...)
-	e.wantNumbers(got, 0, 21)
+	got = append(got, e.fetch(p, 41-len(got))...)
+	e.wantNumbers(got, 0, 41)
 }
 
 // What Fetch returned is the caller's: changing it changes nothing elsewhere.

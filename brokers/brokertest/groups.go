@@ -31,35 +31,27 @@ func startLatest(e *env) {
 		Group: group, Topics: []string{name}, Start: brokers.StartLatest,
 	})
 	// When the group has joined is the broker's secret: publish until it shows.
-	got := make(chan brokers.Message, 1)
-	reading := e.start(func() {
-		p, err := sub.Accept(e.within())
-		e.noErr(err, "Accept")
+	ctx := e.within()
+	reading := start("Accept and Fetch", func() ([]brokers.Message, error) {
+		p, err := sub.Accept(ctx)
 		if err != nil {
-			return
+			return nil, err
 		}
-		batch, err := p.Fetch(e.within(), brokers.FetchLimit{Messages: 1})
-		e.noErr(err, "Fetch")
-		if err == nil {
-			got <- batch[0]
-		}
+		return p.Fetch(ctx, brokers.FetchLimit{Messages: 1})
 	})
 	pub := e.publisher(e.broker, brokers.PublisherConfig{})
-	for n := 0; !happened(reading); n++ {
+	for n := 0; !happened(reading.done); n++ {
 		_, err := pub.Publish(e.within(), numbered(name, 0, "new", n, n+1)...)
 		e.ok(err, "Publish")
 		select {
-		case <-reading:
+		case <-reading.done:
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	select {
-	case m := <-got:
-		if string(m.Key) != "new" {
-			e.Errorf("StartLatest: got %q, which was published before the group came", m.Payload)
-		}
-	default:
-		e.Fatal("StartLatest: nothing was fetched")
+	got, err := reading.wait(e)
+	e.ok(err, "Accept and Fetch")
+	if string(got[0].Key) != "new" {
+		e.Errorf("StartLatest: got %q, which was published before the group came", got[0].Payload)
 	}
 }
 
@@ -278,4 +270,24 @@ func churn(e *env) {
 	c.handledAll()
 	c.settle(crew...)
 	c.audit(c.ledger)
+}
+
+// A group goes on after a fault that the harness can cause, with nothing lost
+// or out of order.
+func mends(do func(topic, group string) error) func(*env) {
+	return func(e *env) {
+		c := e.crew()
+		c.hire("first")
+		c.hire("second")
+		for range 3 {
+			c.publishRound()
+		}
+		c.handledAll()
+		e.ok(do(c.cfg.Topics[0], c.cfg.Group), "the harness's fault")
+		for range 3 {
+			c.publishRound()
+		}
+		c.handledAll()
+		c.audit(c.ledger)
+	}
 }

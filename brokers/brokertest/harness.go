@@ -52,6 +52,10 @@ type Harness struct {
 	// Disconnect cuts the connection until reconnect is called. The server must
 	// stay up, and other connections with it.
 	Disconnect func(b brokers.Broker) (reconnect func() error, err error)
+	// Breaks are faults, by name, that a driver must mend by itself: the server
+	// restarts, the consumer is deleted, the member is expelled. Each is done
+	// once while a group reads a topic, and must leave that to go on.
+	Breaks map[string]func(topic, group string) error
 
 	// Skip names tests that this broker cannot pass, each with the reason.
 	Skip map[string]string

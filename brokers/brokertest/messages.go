@@ -77,7 +77,7 @@ func (e *env) publisher(b brokers.Broker, cfg brokers.PublisherConfig) *brokers.
 	e.ok(err, "Broker.Publisher")
 	e.Cleanup(func() {
 		// Its result depends on what the test left unconfirmed.
-		e.returns("Publisher.Close", func() { _ = p.Close(ended()) })
+		_ = e.returns("Publisher.Close", func() error { return p.Close(ended()) })
 	})
 	return p
 }

@@ -75,10 +75,9 @@ func acceptCancelled(e *env) {
 	_, err := e.tryAccept(ended(), sub)
 	e.is(err, context.Canceled, "Accept with an ended context")
 	ctx, cancel := context.WithCancel(context.Background())
-	var p brokers.Partition
-	done := e.start(func() { p, err = sub.Accept(ctx) })
+	accepting := startAccept(ctx, sub)
 	cancel()
-	e.waitFor(done, "Accept")
+	p, err := accepting.wait(e)
 	if err == nil {
 		// Some brokers show the ownership before a first message.
 		e.close(p)
@@ -164,13 +163,16 @@ func (e *env) firstRevoking(owned map[int32]brokers.Partition) brokers.Partition
 		go func() {
 			select {
 			case <-p.Revoking():
-				first <- p
 			case <-p.Context().Done():
 			}
+			first <- p
 		}()
 	}
 	select {
 	case p := <-first:
+		if !happened(p.Revoking()) {
+			e.Fatalf("partition %d was taken away with no warning: %v", p.ID(), context.Cause(p.Context()))
+		}
 		return p
 	case <-e.within().Done():
 		e.Fatalf("no partition was wanted back within %v of a second member's coming", e.h.Wait)
@@ -238,19 +240,20 @@ func revokingWakesFetch(e *env) {
 	sub := e.subscribe(e.broker, group, name)
 	p := e.accept(sub)
 	e.fetch(p, 1)
-	var err error
-	fetching := e.start(func() { _, err = p.Fetch(e.within(), brokers.FetchLimit{Messages: 1}) })
-	leaving := e.start(func() { e.noErr(sub.Close(e.within()), "Subscription.Close") })
-	e.waitFor(fetching, "Fetch")
+	fetching := startFetch(e.within(), p, brokers.FetchLimit{Messages: 1})
+	ctx := e.within()
+	leaving := startErr("Subscription.Close", func() error { return sub.Close(ctx) })
+	_, err := fetching.wait(e)
 	e.is(err, brokers.ErrRevoked, "a waiting Fetch")
 	e.close(p)
-	e.waitFor(leaving, "Subscription.Close")
+	_, err = leaving.wait(e)
+	e.ok(err, "Subscription.Close")
 }
 
 // An owner that does not close its partition loses it after DrainTimeout, and
 // no sooner; what it had not acknowledged goes to the next owner.
 func drainTimeout(e *env) {
-	const drain = 2 * time.Second
+	drain := min(2*time.Second, e.h.Wait/3)
 	h := e.handOver(drain)
 	e.ack(h.p, h.got[0].Offset)
 	e.revoked(h.p)

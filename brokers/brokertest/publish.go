@@ -298,17 +298,23 @@ func publishByKey(e *env) {
 func publishConcurrently(e *env) {
 	group := e.group()
 	name := e.topic(2, group)
-	var calls sync.WaitGroup
+	var calls []*call[struct{}]
+	ctx := e.within()
 	for i := range 4 {
 		pub := e.publisher(e.broker, brokers.PublisherConfig{})
-		calls.Go(func() {
+		calls = append(calls, startErr("Publish", func() error {
 			for n := 0; n < 100; n += 5 {
-				_, err := pub.Publish(e.within(), numbered(name, int32(i%2), fmt.Sprint("key", i), n, n+5)...)
-				e.noErr(err, "Publish")
+				if _, err := pub.Publish(ctx, numbered(name, int32(i%2), fmt.Sprint("key", i), n, n+5)...); err != nil {
+					return err
+				}
 			}
-		})
+			return nil
+		}))
 	}
-	calls.Wait()
+	for _, c := range calls {
+		_, err := c.wait(e)
+		e.ok(err, "Publish")
+	}
 	e.wantOrderPerKey(e.drain(e.subscribe(e.broker, group, name), 2, 400))
 }
 
@@ -317,12 +323,12 @@ func publishCancelled(e *env) {
 	group := e.group()
 	name := e.topic(1, group)
 	pub := e.publisher(e.broker, brokers.PublisherConfig{})
-	e.returns("Publish", func() {
-		if _, err := pub.Publish(ended(), numbered(name, 0, "gone", 0, 1)...); err == nil {
-			e.Error("Publish with an ended context: no error")
-		}
+	err := e.returns("Publish", func() error {
+		_, err := pub.Publish(ended(), numbered(name, 0, "gone", 0, 1)...)
+		return err
 	})
-	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 0, 2)...)
+	e.is(err, context.Canceled, "Publish with an ended context")
+	_, err = pub.Publish(e.within(), numbered(name, 0, "k", 0, 2)...)
 	e.ok(err, "the next Publish")
 	var got []brokers.Message
 	p := e.accept(e.subscribe(e.broker, group, name))
@@ -342,11 +348,8 @@ func publisherClosed(e *env) {
 	pub := e.publisher(e.broker, brokers.PublisherConfig{})
 	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 0, 1)...)
 	e.ok(err, "Publish")
-	var calls sync.WaitGroup
-	for range 3 {
-		calls.Go(func() { e.noErr(pub.Close(e.within()), "Publisher.Close") })
-	}
-	calls.Wait()
+	ctx := e.within()
+	e.together(3, "Publisher.Close", func() error { return pub.Close(ctx) })
 	_, err = pub.Publish(e.within(), numbered(name, 0, "k", 1, 2)...)
 	e.is(err, brokers.ErrClosed, "Publish after Close")
 	err = pub.PublishAsync(e.within(), numbered(name, 0, "k", 1, 2)[0], func(brokers.Receipt, error) {})
@@ -412,7 +415,11 @@ func publishCancelledWhileDisconnected(e *env) {
 	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 0, 1)...)
 	e.ok(err, "Publish")
 	reconnect := e.disconnect(e.broker)
-	e.returns("Publish", func() { _, err = pub.Publish(e.quietly(), numbered(name, 0, "k", 1, 3)...) })
+	ctx := e.quietly()
+	err = e.returns("Publish", func() error {
+		_, err := pub.Publish(ctx, numbered(name, 0, "k", 1, 3)...)
+		return err
+	})
 	e.is(err, context.DeadlineExceeded, "Publish while disconnected")
 	var failed *brokers.PublishError
 	if !errors.As(err, &failed) || len(failed.Failures) != 2 {

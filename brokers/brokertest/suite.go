@@ -16,6 +16,7 @@
 package brokertest
 
 import (
+	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -147,11 +148,16 @@ func Run(t *testing.T, h Harness) {
 	t.Helper()
 	h = h.withDefaults(t)
 	known := append([]goleak.Option{goleak.IgnoreCurrent()}, h.Leaks...)
+	tests := slices.Clone(suite)
+	for name, do := range h.Breaks {
+		tests = append(tests, conformance{"Mends/" + name, mends(do)})
+	}
+	checkSkips(t, h, slices.Concat(alone, tests))
 	for _, c := range alone {
 		t.Run(c.name, func(t *testing.T) { c.runIn(t, h) })
 	}
 	t.Run("All", func(t *testing.T) {
-		for _, c := range suite {
+		for _, c := range tests {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				c.runIn(t, h)
@@ -159,6 +165,16 @@ func Run(t *testing.T, h Harness) {
 		}
 	})
 	(&env{T: t, h: h}).noLeaks(known)
+}
+
+// checkSkips fails t if the harness skips a test that is not there.
+func checkSkips(t *testing.T, h Harness, tests []conformance) {
+	t.Helper()
+	for name := range h.Skip {
+		if !slices.ContainsFunc(tests, func(c conformance) bool { return c.name == name }) {
+			t.Errorf("Harness.Skip names %q, which is not a test of the suite", name)
+		}
+	}
 }
 
 func (c conformance) runIn(t *testing.T, h Harness) {

@@ -155,7 +155,7 @@ func healthLag(e *env) {
 
 // Health returns by its context's deadline.
 func healthCancelled(e *env) {
-	e.returns("Health", func() { e.broker.Health(ended()) })
+	_ = e.returns("Health", func() error { return e.broker.Health(ended()).Err })
 }
 
 func healthDisconnected(e *env) {

@@ -31,10 +31,18 @@ func (e *env) work(name string, l *ledger, cfg brokers.SubscriptionConfig, handl
 	w := &worker{name: name, env: e, conn: conn, ledger: l, handle: handle}
 	w.sub = e.subscribeAs(conn, cfg)
 	e.Cleanup(func() {
-		e.returns("the worker's end", func() { _ = w.sub.Close(ended()); w.running.Wait() })
+		e.ok(e.returns("the worker's end", w.end), "the worker's end")
 	})
 	w.running.Go(w.acceptAll)
 	return w
+}
+
+// end cuts the worker short and waits for its goroutines.
+func (w *worker) end() error {
+	// Its result depends on what the worker had to leave.
+	_ = w.sub.Close(ended())
+	w.running.Wait()
+	return nil
 }
 
 func (w *worker) acceptAll() {

@@ -37,6 +37,11 @@ func harness(cfg memory.Config) brokertest.Harness {
 			b.(*memory.Broker).Disconnect()
 			return func() error { b.(*memory.Broker).Reconnect(); return nil }, nil
 		},
+		Breaks: map[string]func(topic, group string) error{
+			"Expel":     func(_, group string) error { return server.Expel(group, "first") },
+			"Rebalance": func(_, group string) error { server.Rebalance(group); return nil },
+			"VoidAcks":  func(string, string) error { server.VoidAcks(1); return nil },
+		},
 	}
 }
 

@@ -14,36 +14,34 @@ func (s *Server) Messages(topic string) []brokers.Message {
 	if t == nil {
 		return nil
 	}
-	var all []*brokers.Message
+	var all []entry
 	for _, l := range t.logs {
 		all = append(all, l.snapshot()...)
 	}
-	return handOut(all, nil, 0)
+	return handOut(all, 0)
 }
 
-// snapshot returns the messages of a log, which stay the log's.
-func (l *log) snapshot() []*brokers.Message {
+// snapshot returns the records of a log.
+func (l *log) snapshot() []entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []*brokers.Message
-	c := cursor{log: l, next: l.base}
-	for m := c.peek(); m != nil; m = c.peek() {
-		all = append(all, m)
-		c.next++
+	all := make([]entry, 0, l.end-l.base)
+	for c := (cursor{log: l}); ; c.next++ {
+		e, ok := c.peek()
+		if !ok {
+			return all
+		}
+		all = append(all, e)
 	}
-	return all
 }
 
-// Topics returns the names of the topics, sorted.
-func (s *Server) Topics() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	names := make([]string, 0, len(s.topics))
-	for name := range s.topics {
-		names = append(names, name)
+// Partitions returns how many partitions the topic has, 0 if there is none.
+func (s *Server) Partitions(topic string) int {
+	t := s.topic(topic)
+	if t == nil {
+		return 0
 	}
-	slices.Sort(names)
-	return names
+	return len(t.logs)
 }
 
 // Progress is how far a group has come in a partition.

@@ -8,15 +8,15 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 )
 
-// Segments start small, so that a test with many partitions stays cheap, and
-// double until one holds segmentMax messages.
+// Segments start small, so that a topic of many partitions stays cheap, and
+// double up to segmentMax bytes.
 const (
-	segmentMin = 16
-	segmentMax = 512
+	segmentMin = 1 << 10
+	segmentMax = 64 << 10
 )
 
-// log is one partition: messages in the order of their arrival. What was
-// appended is never changed or moved, so readers copy it without the lock.
+// log is one partition: records in the order of their arrival. What was
+// appended is never changed or moved, so readers use it without the lock.
 type log struct {
 	topic *topic
 	id    int32
@@ -29,26 +29,33 @@ type log struct {
 	shares     []*share            // how far each group is
 }
 
-// segment is a run of messages without gaps.
+// segment is a run of records without gaps.
 type segment struct {
-	first    int64
-	messages []brokers.Message // grows within its capacity under log.mu
-	next     *segment
+	first int64
+	data  []byte   // grows within its capacity under log.mu
+	ends  []uint32 // of each record in data
+	next  *segment
+}
+
+// entry is a record that was read from a log.
+type entry struct {
+	log    *log
+	offset int64
+	raw    []byte
 }
 
 func newLog(t *topic, id int32) *log {
-	first := &segment{messages: make([]brokers.Message, 0, segmentMin)}
+	first := &segment{}
 	return &log{topic: t, id: id, head: first, tail: first, expiry: map[int64]time.Time{}}
 }
 
-// append stores messages at the end, as the log's own.
+// append stores messages at the end and returns the offset of the first.
 func (l *log) append(batch []*brokers.Message, now time.Time) (first int64) {
-	own := newArena(batch)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first = l.end
 	for _, m := range batch {
-		l.store(own.adopt(*m), now)
+		l.store(m, now)
 	}
 	l.retain(l.topic.server.cfg.MaxRetained)
 	for _, w := range l.watchers {
@@ -57,22 +64,24 @@ func (l *log) append(batch []*brokers.Message, now time.Time) (first int64) {
 	return first
 }
 
-func (l *log) store(m brokers.Message, now time.Time) {
-	m.Topic, m.Partition, m.Offset = l.topic.name, l.id, l.end
-	m.Epoch, m.DeliveryCount, m.Broker = 0, 0, nil
-	if m.Time.IsZero() {
-		m.Time = now
-	}
+func (l *log) store(m *brokers.Message, now time.Time) {
+	s := l.room(recordBound(m))
+	s.data = appendRecord(s.data, m, now)
+	s.ends = append(s.ends, uint32(len(s.data)))
 	if m.TTL > 0 {
 		l.expiry[l.end] = now.Add(m.TTL)
 	}
-	if len(l.tail.messages) == cap(l.tail.messages) {
-		size := min(2*cap(l.tail.messages), segmentMax)
-		l.tail.next = &segment{first: l.end, messages: make([]brokers.Message, 0, size)}
+	l.end++
+}
+
+// room returns the last segment, a new one if it has less than n bytes left.
+func (l *log) room(n int) *segment {
+	if cap(l.tail.data)-len(l.tail.data) < n {
+		size := min(max(2*cap(l.tail.data), segmentMin), segmentMax)
+		l.tail.next = &segment{first: l.end, data: make([]byte, 0, max(size, n))}
 		l.tail = l.tail.next
 	}
-	l.tail.messages = append(l.tail.messages, m)
-	l.end++
+	return l.tail
 }
 
 // retain forgets the oldest messages above a number; 0 keeps all.
@@ -140,24 +149,49 @@ func poke(c chan struct{}) {
 	}
 }
 
-// cursor is a place in a log. Its methods need log.mu.
+// cursor is a place in a log.
 type cursor struct {
 	log  *log
-	seg  *segment
+	seg  *segment // where next was found last
 	next int64
 }
 
-// peek returns the message at the cursor, nil at the end.
-func (c *cursor) peek() *brokers.Message {
+// peek returns the record at the cursor; ok is false at the end. It needs
+// log.mu.
+func (c *cursor) peek() (e entry, ok bool) {
 	c.next = max(c.next, c.log.base)
 	if c.next >= c.log.end {
-		return nil
+		return entry{}, false
 	}
 	if c.seg == nil || c.seg.first < c.log.head.first {
 		c.seg = c.log.head
 	}
-	for c.next >= c.seg.first+int64(len(c.seg.messages)) {
+	for c.next >= c.seg.first+int64(len(c.seg.ends)) {
 		c.seg = c.seg.next
 	}
-	return &c.seg.messages[c.next-c.seg.first]
+	return entry{log: c.log, offset: c.next, raw: c.seg.record(int(c.next - c.seg.first))}, true
+}
+
+func (s *segment) record(i int) []byte {
+	from := uint32(0)
+	if i > 0 {
+		from = s.ends[i-1]
+	}
+	return s.data[from:s.ends[i]:s.ends[i]]
+}
+
+// handOut makes messages of records for a user, who owns the messages.
+func handOut(batch []entry, epoch uint64) []brokers.Message {
+	if len(batch) == 0 {
+		return nil
+	}
+	d := newDecoder(batch)
+	out := make([]brokers.Message, len(batch))
+	for i := range batch {
+		m := &out[i]
+		d.next(m)
+		m.Topic, m.Partition, m.Offset = batch[i].log.topic.name, batch[i].log.id, batch[i].offset
+		m.Epoch = epoch
+	}
+	return out
 }

@@ -3,7 +3,6 @@ package memory
 import (
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -21,8 +20,8 @@ type queue struct {
 
 // queued is a message of a queue.
 type queued struct {
-	message *brokers.Message
-	share   *share
+	entry
+	share *share
 }
 
 func newQueue(shares []*share) *queue {
@@ -43,20 +42,24 @@ func (q *queue) next() (queued, bool) {
 	for range q.shares {
 		i := q.turn
 		q.turn = (q.turn + 1) % len(q.shares)
-		if m := q.from(i); m != nil {
-			return queued{message: m, share: q.shares[i]}, true
+		if e, ok := q.from(i); ok {
+			return queued{entry: e, share: q.shares[i]}, true
 		}
 	}
 	return queued{}, false
 }
 
-func (q *queue) from(i int) *brokers.Message {
+func (q *queue) from(i int) (entry, bool) {
 	s := q.shares[i]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	return s.next(&q.cursors[i], time.Now)
+	e, ok := s.next(&q.cursors[i])
+	if ok {
+		q.cursors[i].next++
+	}
+	return e, ok
 }
 
 // portion is the source of one member of a competing group. Its offsets count
@@ -84,7 +87,7 @@ func newPortion(q *queue, epoch uint64, window int) *portion {
 func (p *portion) take(limit brokers.FetchLimit) []brokers.Message {
 	p.queue.mu.Lock()
 	defer p.queue.mu.Unlock()
-	var picked []*brokers.Message
+	var picked []entry
 	var deliveries []int
 	first := p.last + 1
 	for size := 0; len(picked) < limit.Messages && p.hasRoom(); {
@@ -92,16 +95,17 @@ func (p *portion) take(limit brokers.FetchLimit) []brokers.Message {
 		if !ok {
 			break
 		}
-		if size += m.message.Size(); limit.Bytes > 0 && size > limit.Bytes && len(picked) > 0 {
+		if size += recordSize(m.raw); limit.Bytes > 0 && size > limit.Bytes && len(picked) > 0 {
 			p.queue.returned = slices.Insert(p.queue.returned, 0, m)
 			break
 		}
-		picked = append(picked, m.message)
+		picked = append(picked, m.entry)
 		deliveries = append(deliveries, p.give(m))
 	}
-	out := handOut(picked, deliveries, p.epoch)
+	out := handOut(picked, p.epoch)
 	for i := range out {
 		out[i].Partition, out[i].Offset = 0, first+int64(i)
+		out[i].DeliveryCount = deliveries[i]
 	}
 	return out
 }
@@ -116,7 +120,7 @@ func (p *portion) give(m queued) (deliveries int) {
 	p.out[p.last] = m
 	m.share.mu.Lock()
 	defer m.share.mu.Unlock()
-	return m.share.delivered(m.message.Offset)
+	return m.share.delivered(m.offset)
 }
 
 func (p *portion) settle(a brokers.Ack) (room bool) {
@@ -142,7 +146,7 @@ func (p *portion) settleOne(o int64) {
 	delete(p.out, o)
 	m.share.mu.Lock()
 	defer m.share.mu.Unlock()
-	m.share.settle(m.message.Offset)
+	m.share.settle(m.offset)
 }
 
 func (p *portion) lag() int64 {

@@ -41,8 +41,12 @@ func newSender(conn *Broker) *sender {
 	return &sender{conn: conn, routes: map[string]*route{}}
 }
 
-// Partitions implements [brokers.Sender].
+// Partitions implements [brokers.Sender]. What is there never changes, so only
+// a topic that is not waits for the connection.
 func (s *sender) Partitions(ctx context.Context, name string) (int, error) {
+	if n := s.conn.server.Partitions(name); n > 0 {
+		return n, nil
+	}
 	if err := s.conn.up(ctx); err != nil {
 		return 0, err
 	}

@@ -84,21 +84,20 @@ func (s *share) settleTo(o int64) {
 	s.moveTo(o)
 }
 
-// next returns the message at c that is neither settled nor expired, with c
-// behind it; nil at the end. It needs share.mu and log.mu.
-func (s *share) next(c *cursor, now func() time.Time) *brokers.Message {
-	for m := c.peek(); m != nil; m = c.peek() {
+// next moves c to the next record that is neither settled nor expired, and
+// returns it; ok is false at the end. It needs share.mu and log.mu.
+func (s *share) next(c *cursor) (e entry, ok bool) {
+	for e, ok = c.peek(); ok; e, ok = c.peek() {
+		switch {
+		case s.settled.n > 0 && s.settled.has(e.offset):
+		case len(s.log.expiry) > 0 && s.log.expired(e.offset, time.Now()):
+			s.settle(e.offset)
+		default:
+			return e, true
+		}
 		c.next++
-		if s.settled.n > 0 && s.settled.has(m.Offset) {
-			continue
-		}
-		if len(s.log.expiry) > 0 && s.log.expired(m.Offset, now()) {
-			s.settle(m.Offset)
-			continue
-		}
-		return m
 	}
-	return nil
+	return entry{}, false
 }
 
 // delivered counts one more delivery of o and returns the count, 0 if deliveries

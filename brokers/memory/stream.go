@@ -1,10 +1,6 @@
 package memory
 
-import (
-	"time"
-
-	"github.com/troupe-go/troupe/brokers"
-)
+import "github.com/troupe-go/troupe/brokers"
 
 // source is where an epoch's messages come from and its acknowledgements go.
 type source interface {
@@ -33,8 +29,8 @@ type stream struct {
 	out        offsets // taken and not settled; empty if window is 0
 	full       bool    // a take found no room
 	ended      bool
-	picked     []*brokers.Message // scratch
-	deliveries []int              // scratch
+	picked     []entry // scratch
+	deliveries []int   // scratch
 }
 
 func newStream(s *share, epoch uint64, window int) *stream {
@@ -50,7 +46,12 @@ func (st *stream) take(limit brokers.FetchLimit) []brokers.Message {
 	st.share.mu.Lock()
 	st.pick(limit)
 	st.share.mu.Unlock()
-	return handOut(st.picked, st.deliveries, st.epoch)
+	out := handOut(st.picked, st.epoch)
+	clear(st.picked)
+	for i, n := range st.deliveries {
+		out[i].DeliveryCount = n
+	}
+	return out
 }
 
 // pick fills picked and deliveries. It needs share.mu.
@@ -67,15 +68,11 @@ func (st *stream) pick(limit brokers.FetchLimit) {
 		s.moveTo(l.base)
 	}
 	for size := 0; len(st.picked) < room; {
-		m := s.next(&st.cursor, time.Now)
-		if m == nil {
+		e, ok := s.next(&st.cursor)
+		if size += recordSize(e.raw); !ok || limit.Bytes > 0 && size > limit.Bytes && len(st.picked) > 0 {
 			return
 		}
-		if size += m.Size(); limit.Bytes > 0 && size > limit.Bytes && len(st.picked) > 0 {
-			st.cursor.next = m.Offset
-			return
-		}
-		st.add(m)
+		st.add(e)
 	}
 }
 
@@ -89,13 +86,14 @@ func (st *stream) room(most int) int {
 	return max(room, 0)
 }
 
-func (st *stream) add(m *brokers.Message) {
-	st.picked = append(st.picked, m)
-	st.last = m.Offset
+func (st *stream) add(e entry) {
+	st.picked = append(st.picked, e)
+	st.last = e.offset
+	st.cursor.next = e.offset + 1
 	if st.window > 0 {
-		st.out.add(m.Offset)
+		st.out.add(e.offset)
 	}
-	if n := st.share.delivered(m.Offset); n > 0 {
+	if n := st.share.delivered(e.offset); n > 0 {
 		st.deliveries = append(st.deliveries, n)
 	}
 }
@@ -133,21 +131,4 @@ func (st *stream) end(c chan struct{}) {
 	st.share.mu.Lock()
 	defer st.share.mu.Unlock()
 	st.ended = true
-}
-
-// handOut copies messages for a user, who owns the copies.
-func handOut(picked []*brokers.Message, deliveries []int, epoch uint64) []brokers.Message {
-	if len(picked) == 0 {
-		return nil
-	}
-	own := newArena(picked)
-	out := make([]brokers.Message, len(picked))
-	for i, m := range picked {
-		out[i] = own.adopt(*m)
-		out[i].Epoch = epoch
-	}
-	for i, n := range deliveries {
-		out[i].DeliveryCount = n
-	}
-	return out
 }
