@@ -51,7 +51,7 @@ func (r *region) ring() {
 func (r *region) fire(t *timer, now int64) {
 	switch t.kind {
 	case timerWake:
-		if t.cell.trouble != nil && t.cell.trouble.debts > 0 {
+		if t.cell.debts > 0 {
 			return // the last confirmation wakes it
 		}
 		r.sched.wake(t.cell, now)
@@ -76,7 +76,7 @@ func (r *region) passivate(now int64) {
 	for at := r.nextPassivation(); at > 0 && at <= now; at = r.nextPassivation() {
 		c := r.sched.oldest
 		switch {
-		case c.extra != nil && c.extra.stash != nil || c.trouble != nil || c.deciding != nil:
+		case c.extra != nil && c.extra.stash != nil || c.trouble != nil || c.debts > 0 || c.deciding != nil:
 			r.sched.unlinkIdle(c)
 			r.sched.linkIdle(c, now) // it is owed something: look again later
 		case r.sub.plan.stops || c.extra != nil:

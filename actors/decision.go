@@ -193,8 +193,8 @@ func (d *decision) release(now int64) {
 	if d.owing {
 		d.owing = false
 		c := d.region.find(d.key, d.kind)
-		if c != nil && c.trouble != nil {
-			c.trouble.debts--
+		if c != nil {
+			c.debts--
 			d.region.unburden(c, now)
 		}
 	}
@@ -207,15 +207,8 @@ func (d *decision) release(now int64) {
 // unburden lets a key go on whose last debt is paid, unless it waits for its
 // back-off besides.
 func (r *region) unburden(c *cell, now int64) {
-	if c.trouble.debts > 0 {
+	if c.debts > 0 || c.state != cellWaiting || c.trouble != nil && c.trouble.until > now {
 		return
-	}
-	if c.trouble.attempts > 0 || c.trouble.starts > 0 {
-		if c.trouble.until > now {
-			return
-		}
-	} else {
-		c.trouble = nil
 	}
 	r.sched.wake(c, now)
 	r.retire(c)
@@ -254,7 +247,7 @@ func (d *decision) burden(now int64) {
 		c = r.sched.keyed([]byte(d.key))
 		r.sched.linkIdle(c, now)
 	}
-	c.troubled().debts++
+	c.debts++
 }
 
 // finish takes the decision off the books of drain: settled, or given up with

@@ -100,9 +100,9 @@ func (r *region) condemn(c *cell) {
 	r.condemned[c.key] = struct{}{}
 	if tr := c.trouble; tr != nil {
 		r.timers.remove(tr.wake)
-		if tr.debts > 0 {
-			return
-		}
+	}
+	if c.debts > 0 {
+		return
 	}
 	r.sched.wake(c, r.now())
 	r.spawn()
@@ -122,7 +122,7 @@ func (r *region) retryNow(key string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.sched.cells[key]
-	if c == nil || c.state != cellWaiting || c.trouble == nil || c.trouble.debts > 0 || c.trouble.attempts+c.trouble.starts == 0 {
+	if c == nil || c.state != cellWaiting || c.trouble == nil || c.debts > 0 || c.trouble.attempts+c.trouble.starts == 0 {
 		return false
 	}
 	r.timers.remove(c.trouble.wake)

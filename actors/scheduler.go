@@ -41,6 +41,7 @@ type cell struct {
 	head, tail *item
 	queued     int32
 	letters    int32 // of the queued ones
+	debts      int32 // decisions that must be published again before anything starts
 	state      cellState
 	kind       cellKind
 	ready      *cell     // the next in the run queue

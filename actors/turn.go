@@ -70,7 +70,7 @@ func (r *region) nextTurn(t *turn) bool {
 			limit, r.solo = 1, true
 		}
 		c, chain, _ := r.sched.next(limit)
-		if c.trouble != nil && c.trouble.debts > 0 {
+		if c.debts > 0 {
 			r.sched.prepend(c, chain, chainLen(chain))
 			r.sched.wait(c)
 			continue

@@ -24,7 +24,6 @@ type trouble struct {
 	until    int64  // the next try, on the region's clock
 	wake     *timer // for that
 	limit    *timer // MaxParkTime
-	debts    int    // decisions that must be published again before anything starts
 }
 
 // mend forgets the trouble of a head that was handled.
@@ -35,10 +34,6 @@ func (c *cell) mend(timers *timerQueue) {
 	}
 	timers.remove(tr.wake)
 	timers.remove(tr.limit)
-	if tr.debts > 0 {
-		c.trouble = &trouble{debts: tr.debts}
-		return
-	}
 	c.trouble = nil
 }
 
