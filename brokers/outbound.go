@@ -161,14 +161,6 @@ func (o *Outbound) gaveUp(cause error) *SendError {
 	return e
 }
 
-// final is e, unless what it says is not true of an earlier attempt.
-func (o *Outbound) final(e *SendError) *SendError {
-	if e.Outcome == NotSent && o.unsure {
-		return &SendError{Outcome: Unknown, Err: e.Err}
-	}
-	return e
-}
-
 func notSent(cause error) *SendError { return &SendError{Outcome: NotSent, Err: cause} }
 
 // asSendError is a driver's error as the contract has it.

@@ -20,14 +20,10 @@ func (p *Publisher) returned(o *Outbound, r Receipt, err error) {
 	o.unsure = o.unsure || e.Outcome == Unknown
 	if !e.Retryable() || p.sequenced {
 		p.leave(o)
-		p.settle(o, Receipt{}, o.final(e))
+		p.settle(o, Receipt{}, e)
 		return
 	}
 	o.needTrouble().err = e.Err
-	if cause := o.Err(); cause != nil {
-		p.abandon(o, cause)
-		return
-	}
 	p.retryLater(o)
 }
 
