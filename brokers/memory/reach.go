@@ -6,6 +6,11 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 )
 
+var (
+	_ brokers.Sender  = (*sender)(nil)
+	_ brokers.Staller = (*sender)(nil)
+)
+
 // reach waits until the server takes messages, and returns those of the batch
 // that somebody still wants to be sent. It reports the others.
 func (s *sender) reach(ctx context.Context, batch []*brokers.Outbound) []*brokers.Outbound {
@@ -26,6 +31,17 @@ func (s *sender) reach(ctx context.Context, batch []*brokers.Outbound) []*broker
 		stop()
 	}
 	return batch
+}
+
+// Stalled implements [brokers.Staller].
+func (s *sender) Stalled() error {
+	if s.conn.down() {
+		return errDisconnected
+	}
+	if s.held() != nil {
+		return errHeld
+	}
+	return nil
 }
 
 // held returns what keeps messages from the server, nil if nothing does.

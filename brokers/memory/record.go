@@ -2,6 +2,7 @@ package memory
 
 import (
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"github.com/troupe-go/troupe/brokers"
@@ -11,37 +12,39 @@ import (
 // pointers, and shared with nobody. It begins with what must be known of many
 // records before any is decoded:
 //
-//	size, number of headers, length of text, text
+//	flags, size; number of headers, length of text, text, where the flags say so
 //
-// and goes on with flags, the time, and what the flags announce. Text is all
+// and goes on with the time and what else the flags announce. Text is all
 // strings of the message, one after the other.
 
 // What a record has.
 const (
 	hasKey = 1 << iota
 	hasPayload
-	hasProperties // strings, TTL or priority
 	hasHeaders
+	hasText
+	hasProperties // a string, TTL or priority
 )
 
-// recordBound is at least the length of m's record.
-func recordBound(m *brokers.Message) int {
-	n := 128 + m.Size() + len(m.CorrelationID) + len(m.ReplyTo) + len(m.ContentType) + len(m.RoutingKey)
-	return n + len(m.Headers)*(1+2*binary.MaxVarintLen64)
-}
+const timeLength = 12 // seconds and nanoseconds
 
 // appendRecord appends m's record to b. Where m has no time, it is now.
 func appendRecord(b []byte, m *brokers.Message, now time.Time) []byte {
-	b = binary.AppendUvarint(b, uint64(m.Size()))
-	b = binary.AppendUvarint(b, uint64(len(m.Headers)))
-	b = appendText(b, m)
-	flags := flagsOf(m)
+	text := textLength(m)
+	flags := flagsOf(m, text)
 	b = append(b, flags)
+	b = binary.AppendUvarint(b, uint64(m.Size()))
+	if flags&hasHeaders != 0 {
+		b = binary.AppendUvarint(b, uint64(len(m.Headers)))
+	}
+	if flags&hasText != 0 {
+		b = appendText(binary.AppendUvarint(b, uint64(text)), m)
+	}
 	if !m.Time.IsZero() {
 		now = m.Time
 	}
-	b = binary.AppendVarint(b, now.Unix())
-	b = binary.AppendUvarint(b, uint64(now.Nanosecond()))
+	b = binary.LittleEndian.AppendUint64(b, uint64(now.Unix()))
+	b = binary.LittleEndian.AppendUint32(b, uint32(now.Nanosecond()))
 	if flags&hasKey != 0 {
 		b = appendBytes(b, m.Key)
 	}
@@ -57,32 +60,39 @@ func appendRecord(b []byte, m *brokers.Message, now time.Time) []byte {
 	return b
 }
 
-func flagsOf(m *brokers.Message) (flags byte) {
+// recordBound is at least the length of m's record.
+func recordBound(m *brokers.Message) int {
+	return 128 + m.Size() + textLength(m) + len(m.Headers)*(1+2*binary.MaxVarintLen64)
+}
+
+func textLength(m *brokers.Message) int {
+	n := len(m.ID) + len(m.CorrelationID) + len(m.ReplyTo) + len(m.ContentType) + len(m.RoutingKey)
+	for i := range m.Headers {
+		n += len(m.Headers[i].Key)
+	}
+	return n
+}
+
+func flagsOf(m *brokers.Message, text int) (flags byte) {
 	if m.Key != nil {
 		flags |= hasKey
 	}
 	if m.Payload != nil {
 		flags |= hasPayload
 	}
-	if m.ID != "" || m.CorrelationID != "" || m.ReplyTo != "" || m.ContentType != "" || m.RoutingKey != "" ||
-		m.TTL != 0 || m.Priority != 0 {
-		flags |= hasProperties
-	}
 	if m.Headers != nil {
 		flags |= hasHeaders
+	}
+	if text > 0 {
+		flags |= hasText | hasProperties
+	}
+	if m.TTL != 0 || m.Priority != 0 {
+		flags |= hasProperties
 	}
 	return flags
 }
 
 func appendText(b []byte, m *brokers.Message) []byte {
-	n := len(m.ID) + len(m.CorrelationID) + len(m.ReplyTo) + len(m.ContentType) + len(m.RoutingKey)
-	for i := range m.Headers {
-		n += len(m.Headers[i].Key)
-	}
-	b = binary.AppendUvarint(b, uint64(n))
-	if n == 0 {
-		return b
-	}
 	b = append(b, m.ID...)
 	b = append(b, m.CorrelationID...)
 	b = append(b, m.ReplyTo...)
@@ -98,7 +108,7 @@ func appendProperties(b []byte, m *brokers.Message) []byte {
 	for _, s := range [...]string{m.ID, m.CorrelationID, m.ReplyTo, m.ContentType, m.RoutingKey} {
 		b = binary.AppendUvarint(b, uint64(len(s)))
 	}
-	b = binary.AppendVarint(b, int64(m.TTL))
+	b = binary.LittleEndian.AppendUint64(b, uint64(m.TTL))
 	return append(b, m.Priority)
 }
 
@@ -120,60 +130,79 @@ func appendBytes(b, v []byte) []byte {
 
 // recordSize is the Message.Size of a record's message.
 func recordSize(raw []byte) int {
-	size, _ := binary.Uvarint(raw)
+	size, _ := binary.Uvarint(raw[1:])
 	return int(size)
 }
 
 // decoder reads records from a buffer that belongs to their reader, so that a
-// batch costs a few allocations and no copies.
+// batch costs a few allocations and nothing is copied twice.
 type decoder struct {
 	buf     []byte
-	text    string // of the records that are left
-	headers []brokers.Header
+	at      int
+	text    string // of all records
+	textAt  int
+	headers []brokers.Header // for all records
+	given   int              // headers in use
 }
 
 // newDecoder copies records for a reader.
 func newDecoder(batch []entry) decoder {
-	var size, headers, text int
+	size := 0
+	var flags byte
 	for i := range batch {
 		size += len(batch[i].raw)
+		flags |= batch[i].raw[0]
 	}
 	d := decoder{buf: make([]byte, 0, size)}
 	for i := range batch {
 		d.buf = append(d.buf, batch[i].raw...)
-		peek := decoder{buf: batch[i].raw}
-		peek.number()
-		headers += peek.number()
-		text += peek.number()
 	}
-	if headers > 0 {
-		d.headers = make([]brokers.Header, headers)
-	}
-	if text > 0 {
-		d.text = textOf(batch, text)
+	if flags&(hasHeaders|hasText) != 0 {
+		d.gather(batch, size)
 	}
 	return d
 }
 
-// textOf joins the text of records.
-func textOf(batch []entry, size int) string {
-	text := make([]byte, 0, size)
+// gather joins the text of records of size bytes, and makes room for their headers.
+func (d *decoder) gather(batch []entry, size int) {
+	var text strings.Builder
+	headers := 0
 	for i := range batch {
-		d := decoder{buf: batch[i].raw}
-		d.number()
-		d.number()
-		text = append(text, d.bytes()...)
+		r := decoder{buf: batch[i].raw}
+		count, words := r.preamble(r.flags())
+		headers += count
+		if text.Len() == 0 && len(words) > 0 {
+			text.Grow(size)
+		}
+		text.Write(words)
 	}
-	return string(text)
+	d.text = text.String()
+	d.headers = make([]brokers.Header, headers)
+}
+
+// flags reads what begins a record.
+func (d *decoder) flags() byte {
+	flags := d.byte()
+	d.number()
+	return flags
+}
+
+// preamble reads the number of headers and the text.
+func (d *decoder) preamble(flags byte) (headers int, text []byte) {
+	if flags&hasHeaders != 0 {
+		headers = d.number()
+	}
+	if flags&hasText != 0 {
+		text = d.bytes()
+	}
+	return headers, text
 }
 
 // next decodes the next record into m, a zero value.
 func (d *decoder) next(m *brokers.Message) {
-	d.number()
-	headers := d.number()
-	d.bytes()
-	flags := d.byte()
-	m.Time = time.Unix(d.signed(), int64(d.number()))
+	flags := d.flags()
+	headers, _ := d.preamble(flags)
+	m.Time = d.time()
 	if flags&hasKey != 0 {
 		m.Key = d.bytes()
 	}
@@ -183,20 +212,26 @@ func (d *decoder) next(m *brokers.Message) {
 	if flags&hasProperties != 0 {
 		d.properties(m)
 	}
-	if flags&hasHeaders != 0 {
-		m.Headers = d.headers[:headers:headers]
-		d.headers = d.headers[headers:]
-		for i := range m.Headers {
-			d.header(&m.Headers[i])
-		}
+	if flags&hasHeaders == 0 {
+		return
 	}
+	m.Headers = brokers.Headers(d.headers[d.given : d.given+headers : d.given+headers])
+	d.given += headers
+	for i := range m.Headers {
+		d.header(&m.Headers[i])
+	}
+}
+
+func (d *decoder) time() time.Time {
+	b := d.take(timeLength)
+	return time.Unix(int64(binary.LittleEndian.Uint64(b)), int64(binary.LittleEndian.Uint32(b[8:])))
 }
 
 func (d *decoder) properties(m *brokers.Message) {
 	for _, s := range [...]*string{&m.ID, &m.CorrelationID, &m.ReplyTo, &m.ContentType, &m.RoutingKey} {
 		*s = d.string()
 	}
-	m.TTL = time.Duration(d.signed())
+	m.TTL = time.Duration(binary.LittleEndian.Uint64(d.take(8)))
 	m.Priority = d.byte()
 }
 
@@ -208,37 +243,33 @@ func (d *decoder) header(h *brokers.Header) {
 	}
 }
 
-// string is the next string of the text; its length is at hand.
+// string reads the length of the next string of the text, and returns that.
 func (d *decoder) string() string {
-	n := d.number()
-	s := d.text[:n]
-	d.text = d.text[n:]
-	return s
+	from := d.textAt
+	d.textAt += d.number()
+	return d.text[from:d.textAt]
 }
 
 func (d *decoder) number() int {
-	v, n := binary.Uvarint(d.buf)
-	d.buf = d.buf[n:]
+	if b := d.buf[d.at]; b < 0x80 {
+		d.at++
+		return int(b)
+	}
+	v, n := binary.Uvarint(d.buf[d.at:])
+	d.at += n
 	return int(v)
 }
 
-func (d *decoder) signed() int64 {
-	v, n := binary.Varint(d.buf)
-	d.buf = d.buf[n:]
-	return v
-}
-
 func (d *decoder) byte() byte {
-	b := d.buf[0]
-	d.buf = d.buf[1:]
-	return b
+	d.at++
+	return d.buf[d.at-1]
 }
 
 func (d *decoder) bytes() []byte { return d.take(d.number()) }
 
 // take caps what it returns, so that appending to it cannot reach its neighbour.
 func (d *decoder) take(n int) []byte {
-	b := d.buf[:n:n]
-	d.buf = d.buf[n:]
-	return b
+	from := d.at
+	d.at += n
+	return d.buf[from:d.at:d.at]
 }

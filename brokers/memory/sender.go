@@ -12,6 +12,7 @@ import (
 var (
 	errDisconnected = errors.New("memory: disconnected")
 	errKilled       = errors.New("memory: thrown out of the group")
+	errHeld         = errors.New("memory: publishes are held")
 	errLostConfirm  = errors.New("memory: confirmation lost")
 )
 

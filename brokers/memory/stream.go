@@ -69,7 +69,10 @@ func (st *stream) pick(limit brokers.FetchLimit) {
 	}
 	for size := 0; len(st.picked) < room; {
 		e, ok := s.next(&st.cursor)
-		if size += recordSize(e.raw); !ok || limit.Bytes > 0 && size > limit.Bytes && len(st.picked) > 0 {
+		if !ok {
+			return
+		}
+		if size += recordSize(e.raw); limit.Bytes > 0 && size > limit.Bytes && len(st.picked) > 0 {
 			return
 		}
 		st.add(e)
