@@ -41,15 +41,12 @@ func checkHeaders(headers Headers) error {
 	if err := tooLarge("Message.Headers", len(headers), MaxHeaders, "headers"); err != nil {
 		return err
 	}
-	size := 0
 	for i := range headers {
-		h := &headers[i]
-		if h.Kind > KindTime {
+		if h := &headers[i]; h.Kind > KindTime {
 			return invalid("Message.Headers", "has one of unknown kind: %q", h.Key)
 		}
-		size += len(h.Key) + len(h.Value)
 	}
-	return tooLarge("Message.Headers", size, MaxHeaderBytes, "bytes")
+	return tooLarge("Message.Headers", headers.size(), MaxHeaderBytes, "bytes")
 }
 
 func tooLarge(field string, is, limit int, unit string) error {

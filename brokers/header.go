@@ -66,3 +66,12 @@ func (h Headers) Clone() Headers {
 	}
 	return out
 }
+
+// size is how many bytes keys and values have.
+func (h Headers) size() int {
+	n := 0
+	for i := range h {
+		n += len(h[i].Key) + len(h[i].Value)
+	}
+	return n
+}

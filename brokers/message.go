@@ -71,11 +71,9 @@ func (m *Message) Clone() Message {
 	return c
 }
 
-// Size is what m counts against limits in bytes: key, payload and headers.
+// Size is what m counts against limits in bytes: key, payload, headers and the
+// texts that brokers carry beside them.
 func (m *Message) Size() int {
-	n := len(m.Key) + len(m.Payload) + len(m.ID)
-	for i := range m.Headers {
-		n += len(m.Headers[i].Key) + len(m.Headers[i].Value)
-	}
-	return n
+	return len(m.Key) + len(m.Payload) + m.Headers.size() +
+		len(m.ID) + len(m.CorrelationID) + len(m.ReplyTo) + len(m.ContentType) + len(m.RoutingKey)
 }
