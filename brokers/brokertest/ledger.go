@@ -87,17 +87,19 @@ func (l *ledger) closing(t *tenure) {
 	})
 }
 
-// died notes that a worker is cut off: what it still does no longer counts.
+// died notes that a worker is to be cut off: it handles nothing more.
 func (l *ledger) died(w *worker) {
 	l.note(func() { w.dead = true })
 }
 
-// handled notes a message.
-func (l *ledger) handled(t *tenure, m *brokers.Message) {
+// handled notes a message, and says whether its worker is alive to acknowledge
+// it.
+func (l *ledger) handled(t *tenure, m *brokers.Message) (alive bool) {
 	l.note(func() {
 		if t.worker.dead {
 			return
 		}
+		alive = true
 		key, n := string(m.Key), number(m)
 		if last, ok := t.last[key]; ok && n <= last {
 			l.fault("key %s: %d came after %d in epoch %d of %s", key, n, last, t.p.Epoch(), t.worker.name)
@@ -113,6 +115,7 @@ func (l *ledger) handled(t *tenure, m *brokers.Message) {
 		l.highest[key] = max(highest, n)
 		l.seen[string(m.Payload)]++
 	})
+	return alive
 }
 
 // broken notes an error that a driver must not return.

@@ -87,7 +87,9 @@ func (w *worker) step(t *tenure) bool {
 			return false
 		}
 		w.handle(t.p, &batch[i])
-		w.ledger.handled(t, &batch[i])
+		if !w.ledger.handled(t, &batch[i]) {
+			continue
+		}
 		err := t.p.Ack(brokers.Ack{UpTo: batch[i].Offset})
 		if err != nil && !errors.Is(err, brokers.ErrRevoked) {
 			w.ledger.broken(w, "Ack", err)
