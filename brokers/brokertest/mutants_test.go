@@ -431,8 +431,9 @@ var publishMutations = []mutation{
 	}},
 	{name: "fails the neighbours of a large message", test: "Publish/RefusedByServer", says: "want a PublishError of index 1 of 3 only", cfg: memory.Config{MaxMessageBytes: 2 << 20}, hooks: hooks{
 		send: func(r *relay, batch []*brokers.Outbound) {
+			large := slices.ContainsFunc(batch, func(o *brokers.Outbound) bool { return o.Message.Size() > 2<<20 })
 			for _, o := range batch {
-				if slices.ContainsFunc(batch, func(o *brokers.Outbound) bool { return o.Message.Size() > 2<<20 }) {
+				if large {
 					o.Done(brokers.Receipt{}, &brokers.SendError{Outcome: brokers.Refused, Err: brokers.ErrTooLarge})
 					continue
 				}
