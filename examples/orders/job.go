@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// errInterrupted says that the work was told to end before it was done.
+var errInterrupted = errors.New("interrupted")
+
+// job is one run: a stream of lines, and two groups that read it.
+type job struct {
+	options   options
+	input     input
+	broker    brokers.Broker
+	accounts  *book[account]
+	customers *book[customer]
+	progress  *progress
+}
+
+func newJob(o options, in input, broker brokers.Broker) *job {
+	return &job{
+		options: o, input: in, broker: broker,
+		accounts: newBook(newAccount), customers: newBook(newCustomer),
+		progress: newProgress(rand.Text()[:8], in.rows, ledgerGroup, returnsGroup),
+	}
+}
+
+// ensureTopics makes the topics where they are missing. The dead letters are
+// kept for a group that reads them later.
+func (j *job) ensureTopics(ctx context.Context) error {
+	for _, topic := range []brokers.TopicConfig{
+		{Name: linesTopic, Partitions: j.options.partitions, Groups: []string{ledgerGroup, returnsGroup}},
+		{Name: ledgerDead, Partitions: 1, Groups: []string{"review"}},
+		{Name: returnsDead, Partitions: 1, Groups: []string{"review"}},
+	} {
+		if err := j.broker.EnsureTopic(ctx, topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (j *job) system(logger *zap.Logger) (*actors.System, error) {
+	through := []actors.Middleware{j.progress.middleware}
+	if j.options.faults > 0 {
+		through = append(through, flaky(j.options.faults, j.options.seed))
+	}
+	topics := []string{linesTopic}
+	return actors.NewSystem(
+		actors.Config{Logger: logger, Observe: j.progress.observe},
+		actors.Subscription{
+			Group: ledgerGroup, Broker: j.broker, Topics: topics, Middleware: through,
+			Actor: newLedger(j.accounts), Policy: ledgerPolicy(),
+		},
+		actors.Subscription{
+			Group: returnsGroup, Broker: j.broker, Topics: topics, Middleware: through,
+			Actor: newReturns(j.customers), Policy: returnsPolicy(),
+		},
+	)
+}
+
+// work publishes the lines and handles them, until both groups have decided
+// every one or ctx ends; then it drains. It tells every second how far it has come. The report is true in each case.
+func (j *job) work(ctx context.Context, logger *zap.Logger, tell *log.Logger) (actors.Report, error) {
+	if err := j.ensureTopics(ctx); err != nil {
+		return actors.Report{}, err
+	}
+	system, err := j.system(logger)
+	if err != nil {
+		return actors.Report{}, err
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	var published error
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		if published = j.publish(running); published != nil {
+			stop()
+		}
+	})
+	beside.Go(func() {
+		defer stop()
+		j.await(running, tell)
+	})
+	report, err := system.Run(running)
+	stop()
+	beside.Wait()
+	return report, j.outcome(err, published)
+}
+
+// await returns when the work is done or ctx ends.
+func (j *job) await(ctx context.Context, tell *log.Logger) {
+	second := time.NewTicker(time.Second)
+	defer second.Stop()
+	for {
+		select {
+		case <-second.C:
+			tell.Print(j.progress)
+		case <-j.progress.done:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// outcome is what the user needs to know of how the work ended. That it was
+// cancelled is the consequence of something else.
+func (j *job) outcome(run, published error) error {
+	if errors.Is(published, context.Canceled) {
+		published = nil
+	}
+	if err := errors.Join(run, published); err != nil {
+		return err
+	}
+	if !j.progress.finished() {
+		return fmt.Errorf("%w: %v", errInterrupted, j.progress)
+	}
+	return nil
+}
