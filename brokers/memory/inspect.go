@@ -2,6 +2,7 @@ package memory
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/troupe-go/troupe/brokers"
@@ -14,7 +15,7 @@ func (s *Server) Messages(topic string) []brokers.Message {
 	if t == nil {
 		return nil
 	}
-	var all []entry
+	var all []run
 	for _, l := range t.logs {
 		all = append(all, l.snapshot()...)
 	}
@@ -22,17 +23,16 @@ func (s *Server) Messages(topic string) []brokers.Message {
 }
 
 // snapshot returns the records of a log.
-func (l *log) snapshot() []entry {
+func (l *log) snapshot() []run {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	all := make([]entry, 0, l.end-l.base)
-	for c := (cursor{log: l}); ; c.next++ {
-		e, ok := c.peek()
-		if !ok {
-			return all
-		}
-		all = append(all, e)
+	var all []run
+	c := cursor{log: l}
+	for r := c.peek(math.MaxInt); r.len() > 0; r = c.peek(math.MaxInt) {
+		all = append(all, r)
+		c.next = r.end()
 	}
+	return all
 }
 
 // Partitions returns how many partitions the topic has, 0 if there is none.

@@ -29,19 +29,13 @@ type log struct {
 	shares     []*share            // how far each group is
 }
 
-// segment is a run of records without gaps.
+// segment is a stretch of a log without gaps.
 type segment struct {
 	first int64
 	data  []byte   // grows within its capacity under log.mu
 	ends  []uint32 // of each record in data
+	rich  bool     // some record has headers or text
 	next  *segment
-}
-
-// entry is a record that was read from a log.
-type entry struct {
-	log    *log
-	offset int64
-	raw    []byte
 }
 
 func newLog(t *topic, id int32) *log {
@@ -66,8 +60,10 @@ func (l *log) append(batch []*brokers.Message, now time.Time) (first int64) {
 
 func (l *log) store(m *brokers.Message, now time.Time) {
 	s := l.room(recordBound(m))
+	from := len(s.data)
 	s.data = appendRecord(s.data, m, now)
 	s.ends = append(s.ends, uint32(len(s.data)))
+	s.rich = s.rich || s.data[from]&(hasHeaders|hasText) != 0
 	if m.TTL > 0 {
 		l.expiry[l.end] = now.Add(m.TTL)
 	}
@@ -147,51 +143,4 @@ func poke(c chan struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// cursor is a place in a log.
-type cursor struct {
-	log  *log
-	seg  *segment // where next was found last
-	next int64
-}
-
-// peek returns the record at the cursor; ok is false at the end. It needs
-// log.mu.
-func (c *cursor) peek() (e entry, ok bool) {
-	c.next = max(c.next, c.log.base)
-	if c.next >= c.log.end {
-		return entry{}, false
-	}
-	if c.seg == nil || c.seg.first < c.log.head.first {
-		c.seg = c.log.head
-	}
-	for c.next >= c.seg.first+int64(len(c.seg.ends)) {
-		c.seg = c.seg.next
-	}
-	return entry{log: c.log, offset: c.next, raw: c.seg.record(int(c.next - c.seg.first))}, true
-}
-
-func (s *segment) record(i int) []byte {
-	from := uint32(0)
-	if i > 0 {
-		from = s.ends[i-1]
-	}
-	return s.data[from:s.ends[i]:s.ends[i]]
-}
-
-// handOut makes messages of records for a user, who owns the messages.
-func handOut(batch []entry, epoch uint64) []brokers.Message {
-	if len(batch) == 0 {
-		return nil
-	}
-	d := newDecoder(batch)
-	out := make([]brokers.Message, len(batch))
-	for i := range batch {
-		m := &out[i]
-		d.next(m)
-		m.Topic, m.Partition, m.Offset = batch[i].log.topic.name, batch[i].log.id, batch[i].offset
-		m.Epoch = epoch
-	}
-	return out
 }

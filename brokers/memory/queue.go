@@ -18,9 +18,9 @@ type queue struct {
 	members  []chan struct{} // told when something was given back
 }
 
-// queued is a message of a queue.
+// queued is a message of a queue: a run of one.
 type queued struct {
-	entry
+	run
 	share *share
 }
 
@@ -42,24 +42,22 @@ func (q *queue) next() (queued, bool) {
 	for range q.shares {
 		i := q.turn
 		q.turn = (q.turn + 1) % len(q.shares)
-		if e, ok := q.from(i); ok {
-			return queued{entry: e, share: q.shares[i]}, true
+		if r := q.from(i); r.len() > 0 {
+			return queued{run: r, share: q.shares[i]}, true
 		}
 	}
 	return queued{}, false
 }
 
-func (q *queue) from(i int) (entry, bool) {
+func (q *queue) from(i int) run {
 	s := q.shares[i]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
-	e, ok := s.next(&q.cursors[i])
-	if ok {
-		q.cursors[i].next++
-	}
-	return e, ok
+	r := s.next(&q.cursors[i], 1)
+	q.cursors[i].next += int64(r.len())
+	return r
 }
 
 // portion is the source of one member of a competing group. Its offsets count
@@ -87,7 +85,7 @@ func newPortion(q *queue, epoch uint64, window int) *portion {
 func (p *portion) take(limit brokers.FetchLimit) []brokers.Message {
 	p.queue.mu.Lock()
 	defer p.queue.mu.Unlock()
-	var picked []entry
+	var picked []run
 	var deliveries []int
 	first := p.last + 1
 	for size := 0; len(picked) < limit.Messages && p.hasRoom(); {
@@ -95,17 +93,19 @@ func (p *portion) take(limit brokers.FetchLimit) []brokers.Message {
 		if !ok {
 			break
 		}
-		if size += recordSize(m.raw); limit.Bytes > 0 && size > limit.Bytes && len(picked) > 0 {
+		if size += recordSize(m.data); limit.Bytes > 0 && size > limit.Bytes && len(picked) > 0 {
 			p.queue.returned = slices.Insert(p.queue.returned, 0, m)
 			break
 		}
-		picked = append(picked, m.entry)
-		deliveries = append(deliveries, p.give(m))
+		picked = append(picked, m.run)
+		deliveries = p.give(m, deliveries)
 	}
 	out := handOut(picked, p.epoch)
 	for i := range out {
 		out[i].Partition, out[i].Offset = 0, first+int64(i)
-		out[i].DeliveryCount = deliveries[i]
+	}
+	for i, n := range deliveries {
+		out[i].DeliveryCount = n
 	}
 	return out
 }
@@ -115,12 +115,13 @@ func (p *portion) hasRoom() bool {
 	return !p.full && !p.ended
 }
 
-func (p *portion) give(m queued) (deliveries int) {
+// give notes that this member has m, and appends its count of deliveries.
+func (p *portion) give(m queued, deliveries []int) []int {
 	p.last++
 	p.out[p.last] = m
 	m.share.mu.Lock()
 	defer m.share.mu.Unlock()
-	return m.share.delivered(m.offset)
+	return m.share.countDeliveries(deliveries, m.run)
 }
 
 func (p *portion) settle(a brokers.Ack) (room bool) {
@@ -146,7 +147,7 @@ func (p *portion) settleOne(o int64) {
 	delete(p.out, o)
 	m.share.mu.Lock()
 	defer m.share.mu.Unlock()
-	m.share.settle(m.offset)
+	m.share.settle(m.first)
 }
 
 func (p *portion) lag() int64 {

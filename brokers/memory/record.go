@@ -146,38 +146,46 @@ type decoder struct {
 }
 
 // newDecoder copies records for a reader.
-func newDecoder(batch []entry) decoder {
-	size := 0
-	var flags byte
-	for i := range batch {
-		size += len(batch[i].raw)
-		flags |= batch[i].raw[0]
+func newDecoder(runs []run) decoder {
+	size, rich := 0, false
+	for i := range runs {
+		size += len(runs[i].data)
+		rich = rich || runs[i].rich
 	}
 	d := decoder{buf: make([]byte, 0, size)}
-	for i := range batch {
-		d.buf = append(d.buf, batch[i].raw...)
+	for i := range runs {
+		d.buf = append(d.buf, runs[i].data...)
 	}
-	if flags&(hasHeaders|hasText) != 0 {
-		d.gather(batch, size)
+	if rich {
+		d.gather(runs)
 	}
 	return d
 }
 
-// gather joins the text of records of size bytes, and makes room for their headers.
-func (d *decoder) gather(batch []entry, size int) {
-	var text strings.Builder
-	headers := 0
-	for i := range batch {
-		r := decoder{buf: batch[i].raw}
-		count, words := r.preamble(r.flags())
-		headers += count
-		if text.Len() == 0 && len(words) > 0 {
-			text.Grow(size)
-		}
-		text.Write(words)
-	}
-	d.text = text.String()
+// gather joins the text of records, and makes room for their headers.
+func (d *decoder) gather(runs []run) {
+	headers, size := 0, 0
+	eachPreamble(runs, func(n int, text []byte) {
+		headers += n
+		size += len(text)
+	})
+	var all strings.Builder
+	all.Grow(size)
+	eachPreamble(runs, func(_ int, text []byte) { all.Write(text) })
+	d.text = all.String()
 	d.headers = make([]brokers.Header, headers)
+}
+
+// eachPreamble visits the number of headers and the text of each record.
+func eachPreamble(runs []run, visit func(headers int, text []byte)) {
+	for i := range runs {
+		from := runs[i].base
+		for _, end := range runs[i].ends {
+			d := decoder{buf: runs[i].data, at: int(from - runs[i].base)}
+			visit(d.preamble(d.flags()))
+			from = end
+		}
+	}
 }
 
 // flags reads what begins a record.

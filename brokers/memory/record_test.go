@@ -14,8 +14,7 @@ import (
 func TestRecordsRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.SliceOfN(rapid.Custom(anyMessage), 1, 5).Draw(t, "messages")
-		var batch []entry
-		l := newLog(&topic{name: "t"}, 3)
+		l := newLog(&topic{name: "t", server: &Server{}}, 3)
 		for i := range want {
 			raw := appendRecord(nil, &want[i], time.Unix(7, 0))
 			if bound := recordBound(&want[i]); len(raw) > bound {
@@ -24,9 +23,13 @@ func TestRecordsRoundTrip(t *testing.T) {
 			if size := recordSize(raw); size != want[i].Size() {
 				t.Fatalf("size %d, want %d", size, want[i].Size())
 			}
-			batch = append(batch, entry{log: l, offset: int64(i), raw: raw})
+			l.append([]*brokers.Message{&want[i]}, time.Unix(7, 0))
 		}
-		for i, got := range handOut(batch, 9) {
+		all := handOut(l.snapshot(), 9)
+		if len(all) != len(want) {
+			t.Fatalf("%d messages, want %d", len(all), len(want))
+		}
+		for i, got := range all {
 			w := want[i]
 			w.Topic, w.Partition, w.Offset, w.Epoch = "t", 3, int64(i), 9
 			if !got.Time.Equal(w.Time) {

@@ -84,30 +84,49 @@ func (s *share) settleTo(o int64) {
 	s.moveTo(o)
 }
 
-// next moves c to the next record that is neither settled nor expired, and
-// returns it; ok is false at the end. It needs share.mu and log.mu.
-func (s *share) next(c *cursor) (e entry, ok bool) {
-	for e, ok = c.peek(); ok; e, ok = c.peek() {
-		switch {
-		case s.settled.n > 0 && s.settled.has(e.offset):
-		case len(s.log.expiry) > 0 && s.log.expired(e.offset, time.Now()):
-			s.settle(e.offset)
-		default:
-			return e, true
+// next moves c to the next records that are neither settled nor expired, and
+// returns most of them at most; none at the end. It needs share.mu and log.mu.
+func (s *share) next(c *cursor, most int) run {
+	for {
+		r := c.peek(most)
+		if r.len() == 0 || !s.filters() {
+			return r
+		}
+		n := 0
+		for n < r.len() && s.deliverable(r.first+int64(n)) {
+			n++
+		}
+		if n > 0 {
+			return r.cut(n)
 		}
 		c.next++
 	}
-	return entry{}, false
 }
 
-// delivered counts one more delivery of o and returns the count, 0 if deliveries
-// are not counted. It needs share.mu.
-func (s *share) delivered(o int64) int {
-	if s.counts == nil {
-		return 0
+// filters says whether there may be records that are not delivered.
+func (s *share) filters() bool { return s.settled.n > 0 || len(s.log.expiry) > 0 }
+
+// deliverable says whether the record at o is to be delivered, and settles it
+// if it has expired.
+func (s *share) deliverable(o int64) bool {
+	switch {
+	case s.settled.has(o):
+		return false
+	case s.log.expired(o, time.Now()):
+		s.settle(o)
+		return false
 	}
-	s.counts[o]++
-	return s.counts[o]
+	return true
+}
+
+// countDeliveries counts one more delivery of each record, and appends the
+// counts to b; nothing if deliveries are not counted. It needs share.mu.
+func (s *share) countDeliveries(b []int, r run) []int {
+	for o := r.first; s.counts != nil && o < r.end(); o++ {
+		s.counts[o]++
+		b = append(b, s.counts[o])
+	}
+	return b
 }
 
 // returned notes that the user of e has closed it. It needs Server.mu.

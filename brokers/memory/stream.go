@@ -29,8 +29,8 @@ type stream struct {
 	out        offsets // taken and not settled; empty if window is 0
 	full       bool    // a take found no room
 	ended      bool
-	picked     []entry // scratch
-	deliveries []int   // scratch
+	picked     []run // scratch
+	deliveries []int // scratch
 }
 
 func newStream(s *share, epoch uint64, window int) *stream {
@@ -67,15 +67,23 @@ func (st *stream) pick(limit brokers.FetchLimit) {
 	if s.position < l.base {
 		s.moveTo(l.base)
 	}
-	for size := 0; len(st.picked) < room; {
-		e, ok := s.next(&st.cursor)
-		if !ok {
+	left := limit.Bytes
+	for room > 0 {
+		r := s.next(&st.cursor, room)
+		fits := r
+		if limit.Bytes > 0 {
+			fits, left = r.within(left)
+		}
+		if fits.len() == 0 && len(st.picked) == 0 {
+			fits = r.cut(1)
+		}
+		if fits.len() > 0 {
+			st.add(fits)
+		}
+		if fits.len() == 0 || fits.len() < r.len() {
 			return
 		}
-		if size += recordSize(e.raw); limit.Bytes > 0 && size > limit.Bytes && len(st.picked) > 0 {
-			return
-		}
-		st.add(e)
+		room -= fits.len()
 	}
 }
 
@@ -89,16 +97,14 @@ func (st *stream) room(most int) int {
 	return max(room, 0)
 }
 
-func (st *stream) add(e entry) {
-	st.picked = append(st.picked, e)
-	st.last = e.offset
-	st.cursor.next = e.offset + 1
-	if st.window > 0 {
-		st.out.add(e.offset)
+func (st *stream) add(r run) {
+	st.picked = append(st.picked, r)
+	st.cursor.next = r.end()
+	st.last = r.end() - 1
+	for o := r.first; st.window > 0 && o < r.end(); o++ {
+		st.out.add(o)
 	}
-	if n := st.share.delivered(e.offset); n > 0 {
-		st.deliveries = append(st.deliveries, n)
-	}
+	st.deliveries = st.share.countDeliveries(st.deliveries, r)
 }
 
 // settle ignores what was never taken, so that a wrong acknowledgement cannot
