@@ -38,12 +38,9 @@ type region struct {
 
 	bytes    int // fetched and not settled
 	workers  int
-	turns    uint64 // ended, for the stall watch
-	boost    int    // workers granted beyond the cores as turns do not end
-	watching bool   // the stall watch is on
-	deciding int    // decisions whose effects are not confirmed
-	solo     bool   // a suspicious message has the region for itself
-	sinceAck int    // settled since the last acknowledgement
+	deciding int  // decisions whose effects are not confirmed
+	solo     bool // a suspicious message has the region for itself
+	sinceAck int  // settled since the last acknowledgement
 	lastAck  int64
 
 	condemned map[string]struct{} // keys whose messages are dead-lettered

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -31,7 +29,6 @@ type subscription struct {
 
 	individualAcks bool
 	sequenced      bool
-	itemCost       atomic.Int64 // running average of the handling of an item, in ns
 
 	mu      sync.RWMutex
 	regions map[home]*region
@@ -62,17 +59,6 @@ func newSubscription(sys *System, cfg Subscription) *subscription {
 	}
 	s.handler = h
 	return s
-}
-
-// newWorker returns what a worker of r needs, from those that ended.
-func (s *subscription) newWorker(r *region) *worker {
-	w, _ := s.workers.Get().(*worker)
-	if w == nil {
-		w = &worker{ctx: &Context{}}
-	}
-	w.region, w.began, w.done = r, r.now(), false
-	w.ctx.Context, w.ctx.region = r.ctx, r
-	return w
 }
 
 // run joins the group and serves its partitions until ctx ends, then drains.
@@ -224,22 +210,5 @@ func (r *region) unstop(reason uint32) {
 	if r.wantsRoom {
 		r.wantsRoom = false
 		signal(r.roomy)
-	}
-}
-
-// awaitIdle waits for the pool's goroutines, which user code may hold up.
-func (p *pool) awaitIdle(limit time.Duration) bool {
-	done := make(chan struct{})
-	go func() {
-		p.wg.Wait()
-		close(done)
-	}()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-done:
-		return true
-	case <-timer.C:
-		return false
 	}
 }

@@ -34,23 +34,6 @@ type turn struct {
 	probe     bool // the breaker's
 }
 
-// turnLimit is how many items of a key one turn takes: many while handlers are
-// quick, one while they wait, so that no ready key waits for long.
-func (s *subscription) turnLimit() int32 {
-	const fair, most = int64(200 * time.Microsecond), 256
-	cost := s.itemCost.Load()
-	if cost <= 0 {
-		return 16
-	}
-	return int32(min(max(fair/cost, 1), most))
-}
-
-// learnCost keeps the running average of what an item takes.
-func (s *subscription) learnCost(took int64, items int32) {
-	const weight = 16
-	s.itemCost.Add((took/int64(max(items, 1)) - s.itemCost.Load()) / weight)
-}
-
 // nextTurn takes the key that is next. The region's lock is held.
 func (r *region) nextTurn(t *turn) bool {
 	*t = turn{}
@@ -62,7 +45,7 @@ func (r *region) nextTurn(t *turn) bool {
 		if c == nil {
 			return false
 		}
-		limit := r.sub.turnLimit()
+		limit := r.sub.pool.turnLimit()
 		if r.suspicious(c.head) {
 			if r.sched.running > 0 {
 				return false // the last one to end finds it again
@@ -300,7 +283,6 @@ func (r *region) conclude(t *turn, now int64) (after func()) {
 	if r.ended {
 		return nil
 	}
-	r.turns++
 	c := t.cell
 	rest := r.book(t, now)
 	if t.handled > 0 {

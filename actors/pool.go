@@ -1,0 +1,157 @@
+package actors
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// pool bounds the workers of a subscription over its regions. A worker exists
+// only while it has a turn to run: an idle subscription owns no goroutine.
+//
+// While handlers compute, a worker per core is best, as more only cost wake-ups;
+// while they wait, every ready key deserves one, up to the limit. The pool tells
+// by what handling takes on average, and by turns that do not end.
+type pool struct {
+	limit int
+	wg    sync.WaitGroup
+
+	cost  atomic.Int64  // running average of the handling of an item, in ns
+	turns atomic.Uint64 // ended
+
+	starved  atomic.Int32 // regions in line
+	mu       sync.Mutex
+	busy     int       // permits given
+	boost    int       // permits beyond the cores, as turns do not end
+	line     []*region // regions that got no worker when they wanted one
+	watching bool
+}
+
+// cheapItem divides handlers that compute from those that wait.
+const cheapItem = int64(20 * time.Microsecond)
+
+// stallTick is how long all workers may be busy with regions in line before
+// more are started, whatever the average says.
+const stallTick = time.Millisecond
+
+// allowed is how many workers are of use. The pool's lock is held.
+func (p *pool) allowed() int {
+	if p.cost.Load() > cheapItem {
+		return p.limit
+	}
+	return min(p.limit, runtime.GOMAXPROCS(0)+p.boost)
+}
+
+// acquire takes a permit for one worker of r; without one, r stands in line.
+func (p *pool) acquire(r *region) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.busy < p.allowed() {
+		p.busy++
+		return true
+	}
+	if !slices.Contains(p.line, r) {
+		p.line = append(p.line, r)
+		p.starved.Store(int32(len(p.line)))
+	}
+	if p.busy < p.limit {
+		p.watch()
+	}
+	return false
+}
+
+// pass gives a worker's permit to the region that has stood in line for longest,
+// or back if there is none.
+func (p *pool) pass() (next *region) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.line) == 0 || p.busy > p.allowed() {
+		p.busy--
+		return nil
+	}
+	next = p.line[0]
+	p.line = append(p.line[:0], p.line[1:]...)
+	p.starved.Store(int32(len(p.line)))
+	return next
+}
+
+// watch looks whether turns still end while regions stand in line; if not,
+// handlers block, and twice as many workers are allowed each time. The pool's
+// lock is held.
+func (p *pool) watch() {
+	if p.watching {
+		return
+	}
+	p.watching = true
+	seen := p.turns.Load()
+	time.AfterFunc(stallTick, func() {
+		for _, r := range p.look(seen) {
+			r.start()
+		}
+	})
+}
+
+// look is one look of the watch: it returns the regions to be started.
+func (p *pool) look(seen uint64) []*region {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watching = false
+	if len(p.line) == 0 {
+		p.boost = 0
+		return nil
+	}
+	if p.turns.Load() == seen {
+		p.boost = max(2*p.boost, runtime.GOMAXPROCS(0))
+	}
+	if p.busy >= p.allowed() {
+		p.watch()
+		return nil
+	}
+	line := p.line
+	p.line = nil
+	p.starved.Store(0)
+	return line
+}
+
+// learn keeps the running average of what an item takes.
+func (p *pool) learn(took int64, items int32) {
+	const weight = 16
+	p.turns.Add(1)
+	p.cost.Add((took/int64(max(items, 1)) - p.cost.Load()) / weight)
+}
+
+// turnLimit is how many items of a key one turn takes: many while handlers are
+// quick, one while they wait, so that no ready key waits for long.
+func (p *pool) turnLimit() int32 {
+	const fair, most = int64(200 * time.Microsecond), 256
+	cost := p.cost.Load()
+	if cost <= 0 {
+		return 16
+	}
+	return int32(min(max(fair/cost, 1), most))
+}
+
+// contended says whether a worker that has ended n turns in its region should
+// let another region have its permit.
+func (p *pool) contended(n int) bool {
+	return p.starved.Load() > 0 && (n >= 16 || p.cost.Load() > cheapItem)
+}
+
+// awaitIdle waits for the pool's goroutines, which user code may hold up.
+func (p *pool) awaitIdle(limit time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
