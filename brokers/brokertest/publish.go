@@ -1,10 +1,7 @@
 package brokertest
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"sync"
 
 	"github.com/troupe-go/troupe/brokers"
@@ -159,79 +156,6 @@ func (e *env) wantOrderPerKey(got []brokers.Message) {
 	}
 }
 
-// A message over the publisher's limit fails alone; its neighbours of the same
-// key are stored in order, and the publisher goes on.
-func publishOverLimit(e *env) {
-	group := e.group()
-	name := e.topic(1, group)
-	pub := e.publisher(e.broker, brokers.PublisherConfig{MaxMessageBytes: 512})
-	e.overLimit(pub, name, 600)
-	e.wantNumbers(e.fetch(e.accept(e.subscribe(e.broker, group, name)), 3), 0, 3)
-}
-
-// The same where the server is the one that refuses.
-func publishRefused(e *env) {
-	e.needs(e.h.RefusedBytes > 0, "the harness names no size that the server refuses")
-	group := e.group()
-	name := e.topic(1, group)
-	pub := e.publisher(e.broker, brokers.PublisherConfig{MaxMessageBytes: 4 * e.h.RefusedBytes})
-	e.overLimit(pub, name, e.h.RefusedBytes)
-	e.wantNumbers(e.fetch(e.accept(e.subscribe(e.broker, group, name)), 3), 0, 3)
-}
-
-// overLimit publishes numbers 0 to 2 of one key with a message of size bytes
-// between 0 and 1.
-func (e *env) overLimit(pub *brokers.Publisher, topic string, size int) {
-	e.Helper()
-	legal := numbered(topic, 0, "k", 0, 3)
-	large := brokers.Message{Topic: topic, Key: []byte("k"), Payload: make([]byte, size-1)}
-	receipts, err := pub.Publish(e.within(), legal[0], large, legal[1])
-	var failed *brokers.PublishError
-	if !errors.As(err, &failed) || failed.Of != 3 || len(failed.Failures) != 1 || failed.Failures[0].Index != 1 {
-		e.Fatalf("Publish: error %v; want a PublishError of index 1 of 3 only", err)
-	}
-	if f := &failed.Failures[0]; f.Retryable() || f.Outcome != brokers.Refused {
-		e.Errorf("failure of the large message: outcome %q; want refused", f.Outcome)
-	}
-	e.is(err, brokers.ErrTooLarge, "Publish")
-	for _, i := range []int{0, 2} {
-		if len(receipts) != 3 || receipts[i].Topic != topic {
-			e.Fatalf("receipts %+v; want one for index %d", receipts, i)
-		}
-	}
-	_, err = pub.Publish(e.within(), legal[2])
-	e.ok(err, "the next Publish")
-}
-
-func publishOverLimitAsync(e *env) {
-	group := e.group()
-	name := e.topic(1, group)
-	pub := e.publisher(e.broker, brokers.PublisherConfig{MaxMessageBytes: 512})
-	msgs := numbered(name, 0, "k", 0, 3)
-	msgs = append(msgs[:1:1], append([]brokers.Message{{Topic: name, Key: []byte("k"), Payload: make([]byte, 600)}}, msgs[1:]...)...)
-	o := &outcomes{}
-	for i := range msgs {
-		// A message that is refused at once may be reported either way.
-		if err := pub.PublishAsync(e.within(), msgs[i], o.callback(i)); err != nil {
-			o.callback(i)(brokers.Receipt{}, err)
-		}
-	}
-	e.ok(pub.Flush(e.within()), "Flush")
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.order) != len(msgs) {
-		e.Fatalf("%d reports for %d messages", len(o.order), len(msgs))
-	}
-	for i, err := range o.errs {
-		if i == 1 {
-			e.is(err, brokers.ErrTooLarge, "PublishAsync of the large message")
-			continue
-		}
-		e.noErr(err, "PublishAsync of its neighbour")
-	}
-	e.wantNumbers(e.fetch(e.accept(e.subscribe(e.broker, group, name)), 3), 0, 3)
-}
-
 // What the caller does to its messages after Publish has no effect.
 func publishCopies(e *env) {
 	group := e.group()
@@ -247,20 +171,6 @@ func publishCopies(e *env) {
 	clear(m.Headers[0].Value)
 	m.Headers[0] = brokers.Header{Key: "other"}
 	e.sameContent(&e.fetch(e.accept(e.subscribe(e.broker, group, name)), 1)[0], &want)
-}
-
-func publishUnknownTopic(e *env) {
-	name := e.h.Name("topic")
-	pub := e.publisher(e.broker, brokers.PublisherConfig{})
-	_, err := pub.Publish(e.within(), brokers.Message{Topic: name, Payload: []byte("x")})
-	if e.h.CreatesTopics {
-		e.ok(err, "Publish to a topic that is made by it")
-		return
-	}
-	e.is(err, brokers.ErrUnknownTopic, "Publish to a topic that does not exist")
-	if !strings.Contains(err.Error(), name) {
-		e.Errorf("Publish: %q does not name the topic", err)
-	}
 }
 
 // The default partitioner sends each key to the partition that its bytes say,
@@ -318,78 +228,6 @@ func publishConcurrently(e *env) {
 	e.wantOrderPerKey(e.drain(e.subscribe(e.broker, group, name), 2, 400))
 }
 
-// A context that has ended stops the call, and the publisher lives on.
-func publishCancelled(e *env) {
-	group := e.group()
-	name := e.topic(1, group)
-	pub := e.publisher(e.broker, brokers.PublisherConfig{})
-	err := e.returns("Publish", func() error {
-		_, err := pub.Publish(ended(), numbered(name, 0, "gone", 0, 1)...)
-		return err
-	})
-	e.is(err, context.Canceled, "Publish with an ended context")
-	_, err = pub.Publish(e.within(), numbered(name, 0, "k", 0, 2)...)
-	e.ok(err, "the next Publish")
-	var got []brokers.Message
-	p := e.accept(e.subscribe(e.broker, group, name))
-	for len(got) < 2 {
-		// The cancelled message may have been stored all the same.
-		if m := e.fetch(p, 1); string(m[0].Key) == "k" {
-			got = append(got, m...)
-		}
-	}
-	e.wantNumbers(got, 0, 2)
-}
-
-// After Close a publisher sends nothing; closing again, and at the same time,
-// is allowed.
-func publisherClosed(e *env) {
-	name := e.topic(1)
-	pub := e.publisher(e.broker, brokers.PublisherConfig{})
-	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 0, 1)...)
-	e.ok(err, "Publish")
-	ctx := e.within()
-	e.together(3, "Publisher.Close", func() error { return pub.Close(ctx) })
-	_, err = pub.Publish(e.within(), numbered(name, 0, "k", 1, 2)...)
-	e.is(err, brokers.ErrClosed, "Publish after Close")
-	err = pub.PublishAsync(e.within(), numbered(name, 0, "k", 1, 2)[0], func(brokers.Receipt, error) {})
-	e.is(err, brokers.ErrClosed, "PublishAsync after Close")
-}
-
-// Close waits for what was accepted, and reports it.
-func publisherCloseFlushes(e *env) {
-	group := e.group()
-	name := e.topic(1, group)
-	pub := e.publisher(e.broker, brokers.PublisherConfig{})
-	o := &outcomes{}
-	msgs := numbered(name, 0, "k", 0, 100)
-	for i := range msgs {
-		e.ok(pub.PublishAsync(e.within(), msgs[i], o.callback(i)), "PublishAsync")
-	}
-	e.ok(pub.Close(e.within()), "Publisher.Close")
-	if len(o.order) != len(msgs) {
-		e.Fatalf("Close returned after %d of %d callbacks", len(o.order), len(msgs))
-	}
-	e.wantNumbers(e.fetch(e.accept(e.subscribe(e.broker, group, name)), 100), 0, 100)
-}
-
-func publisherInvalid(e *env) {
-	for _, c := range []struct {
-		field string
-		cfg   brokers.PublisherConfig
-	}{
-		{"MaxInFlight", brokers.PublisherConfig{MaxInFlight: -1}},
-		{"MaxBuffered", brokers.PublisherConfig{MaxBuffered: -1}},
-		{"MaxMessageBytes", brokers.PublisherConfig{MaxMessageBytes: -1}},
-	} {
-		_, err := e.broker.Publisher(c.cfg)
-		e.is(err, brokers.ErrInvalid, "Publisher with a wrong "+c.field)
-		if !strings.Contains(err.Error(), c.field) {
-			e.Errorf("Publisher: %q does not name the field %s", err, c.field)
-		}
-	}
-}
-
 // A second message of an ID is confirmed as a duplicate and stored once.
 func publishDeduplicated(e *env) {
 	e.needs(e.features.Deduplication, "Features.Deduplication is false")
@@ -405,60 +243,4 @@ func publishDeduplicated(e *env) {
 	p := e.accept(e.subscribe(e.broker, group, name))
 	e.wantNumbers(e.fetch(p, 2), 0, 2)
 	e.fetchNothing(p)
-}
-
-// A call whose context ends while the connection is down says so of each
-// message, and that it may be sent again.
-func publishCancelledWhileDisconnected(e *env) {
-	name := e.topic(1)
-	pub := e.publisher(e.broker, brokers.PublisherConfig{})
-	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 0, 1)...)
-	e.ok(err, "Publish")
-	reconnect := e.disconnect(e.broker)
-	ctx := e.quietly()
-	err = e.returns("Publish", func() error {
-		_, err := pub.Publish(ctx, numbered(name, 0, "k", 1, 3)...)
-		return err
-	})
-	e.is(err, context.DeadlineExceeded, "Publish while disconnected")
-	var failed *brokers.PublishError
-	if !errors.As(err, &failed) || len(failed.Failures) != 2 {
-		e.Fatalf("Publish: error %v; want a PublishError of both messages", err)
-	}
-	for _, f := range failed.Failures {
-		if !f.Retryable() {
-			e.Errorf("message %d: outcome %q; want one that may be sent again", f.Index, f.Outcome)
-		}
-	}
-	e.ok(reconnect(), "reconnect")
-	_, err = pub.Publish(e.within(), numbered(name, 0, "k", 3, 4)...)
-	e.ok(err, "Publish after the reconnect")
-}
-
-// What is published while the connection is down is stored when it is back,
-// in order per key.
-func publishWhileDisconnected(e *env) {
-	group := e.group()
-	name := e.topic(2, group)
-	pub := e.publisher(e.broker, brokers.PublisherConfig{})
-	_, err := pub.Publish(e.within(), append(numbered(name, 0, "a", 0, 1), numbered(name, 1, "b", 0, 1)...)...)
-	e.ok(err, "Publish")
-	reconnect := e.disconnect(e.broker)
-	o := &outcomes{}
-	for n := 1; n < 50; n++ {
-		e.ok(pub.PublishAsync(e.within(), numbered(name, 0, "a", n, n+1)[0], o.callback(2*n)), "PublishAsync")
-		e.ok(pub.PublishAsync(e.within(), numbered(name, 1, "b", n, n+1)[0], o.callback(2*n+1)), "PublishAsync")
-	}
-	e.is(pub.Flush(e.quietly()), context.DeadlineExceeded, "Flush while disconnected")
-	e.ok(reconnect(), "reconnect")
-	e.ok(pub.Flush(e.within()), "Flush after the reconnect")
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, err := range o.errs {
-		e.noErr(err, "a message published while disconnected")
-	}
-	l := newLedger()
-	e.work("reader", l, brokers.SubscriptionConfig{Group: group, Topics: []string{name}}, handleAll)
-	e.await(l, "all 100 are read", func() bool { return l.highest["a"] == 49 && l.highest["b"] == 49 })
-	e.audit(l)
 }

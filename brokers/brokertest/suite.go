@@ -1,13 +1,8 @@
 // Package brokertest is the conformance suite that every driver of package
 // brokers passes, and that a driver of your own is done with when it does.
 //
-// A driver's test is a [Harness] and a call of [Run]:
-//
-//	func TestConformance(t *testing.T) {
-//		brokertest.Run(t, brokertest.Harness{
-//			Open: func(ctx context.Context) (brokers.Broker, error) { return kafka.Open(ctx, url) },
-//		})
-//	}
+// A driver's test is a [Harness] and a call of [Run]: see conformance_test.go of
+// package memory.
 //
 // Each sentence of the contracts in package brokers that a driver can show by
 // itself is a test. Tests adapt to [brokers.Features]; what is skipped says why.

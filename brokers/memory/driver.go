@@ -2,6 +2,7 @@ package memory
 
 import (
 	"context"
+	"fmt"
 	"math"
 
 	"github.com/troupe-go/troupe/brokers"
@@ -27,6 +28,10 @@ func openDSN(_ context.Context, dsn *brokers.DSN) (brokers.Broker, error) {
 	}
 	if err := dsn.Finish(); err != nil {
 		return nil, err
+	}
+	if len(dsn.Hosts) > 0 || dsn.Path != "" {
+		// It would look as if two openings could meet there.
+		return nil, fmt.Errorf("%w: memory DSN with a host or a path: every opening is a server of its own", brokers.ErrInvalid)
 	}
 	return open(cfg)
 }
