@@ -19,15 +19,19 @@ type Broker interface {
 	// no I/O. A contradictory config is an error that names the field.
 	Publisher(cfg PublisherConfig) (*Publisher, error)
 	// Subscribe joins a group. It may do I/O within ctx; it returns before any
-	// partition is owned, and also while the topics do not exist yet. Afterwards
-	// ctx no longer matters: the subscription lives until its Close.
+	// partition is owned, and also while the topics do not exist yet. A broker
+	// that stores per group begins to store for this one then, or as soon as the
+	// topic exists. Afterwards ctx no longer matters: the subscription lives
+	// until its Close.
 	Subscribe(ctx context.Context, cfg SubscriptionConfig) (Subscription, error)
 	// EnsureTopic makes the topic where it is missing and checks it where it
-	// exists: another partition count is an error that names both counts. It
-	// never alters or deletes.
+	// exists: another partition count is an error that names both counts, and a
+	// name that the broker does not allow is ErrInvalid. It never alters or
+	// deletes. It returns when the topic can be published to.
 	EnsureTopic(ctx context.Context, cfg TopicConfig) error
 	// Health says what is true now, from what the driver knows; it asks the
-	// broker at most once and returns by ctx's deadline.
+	// broker at most once for each partition owned, and returns by ctx's
+	// deadline.
 	Health(ctx context.Context) Health
 	// Close closes publishers and subscriptions that are still open without
 	// waiting for their drain, then the connections. A second Close returns nil.
@@ -42,8 +46,9 @@ type TopicConfig struct {
 	// the order of keys. Defaults to 12.
 	Partitions int
 	// Groups are consumer groups whose messages must be kept from now on, on
-	// brokers that store per group rather than per topic (RabbitMQ queues).
-	// Elsewhere a group finds what was published before it came.
+	// brokers that store per group rather than per topic (RabbitMQ queues);
+	// without any, publishing to the topic is ErrUnroutable there. Elsewhere a
+	// group with StartEarliest finds what was published before it came.
 	Groups []string
 }
 
@@ -71,7 +76,8 @@ type Features struct {
 	// TTL and Priority: the field of that name is honoured.
 	TTL, Priority bool
 	// MaxUnacknowledged is the longest a message may stay unsettled before the
-	// broker takes the partition away; 0 is for ever. Parking ends at half of it.
+	// broker takes the partition away, counted from when the driver has it,
+	// fetched or not; 0 is for ever. Parking ends at half of it.
 	MaxUnacknowledged time.Duration
 }
 
@@ -92,7 +98,8 @@ type SubscriptionHealth struct {
 	Group  string
 	Topics []string
 	State  SubscriptionState
-	// Err is the fault that keeps it from progressing; nil if none.
+	// Err is the fault that keeps it from progressing, or what it had to pass
+	// over: messages that the broker lost before they were read. Nil if none.
 	Err error
 	// Partitions are those owned now.
 	Partitions []PartitionHealth
@@ -103,8 +110,8 @@ type PartitionHealth struct {
 	Topic     string
 	Partition int32
 	Epoch     uint64
-	// Lag is how many messages wait in the broker behind the last fetched one;
-	// -1 where the driver does not know.
+	// Lag is how many messages wait in the broker behind the last fetched one,
+	// or more where the log has gaps; -1 where the driver does not know.
 	Lag int64
 }
 
@@ -117,7 +124,8 @@ const (
 	StateConnecting SubscriptionState = iota
 	// StateNoPartitions: joined, but no topic of it exists yet.
 	StateNoPartitions
-	// StateStandby: attached; other members own all partitions.
+	// StateStandby: attached, and owns nothing as far as the broker has shown,
+	// which some brokers do with the first message only.
 	StateStandby
 	// StateOwning: owns at least one partition.
 	StateOwning

@@ -14,16 +14,18 @@ var (
 	// ErrClosed says that the publisher, subscription or broker was closed by
 	// its user.
 	ErrClosed = errors.New("brokers: closed")
-	// ErrUnknownTopic says that the topic does not exist: make it with
-	// EnsureTopic, or mend its name.
+	// ErrUnknownTopic says that the topic does not exist, as the broker said when
+	// asked: make it with EnsureTopic, or mend its name. A message to it is
+	// NotSent.
 	ErrUnknownTopic = errors.New("brokers: unknown topic")
 	// ErrTooLarge says that a message is over a limit. Sending it again never helps.
 	ErrTooLarge = errors.New("brokers: message too large")
-	// ErrInvalid says that a message or a config breaks a rule; the text names
-	// the field. Sending it again never helps.
+	// ErrInvalid says that a message or a config breaks a rule, of this package
+	// or of the broker; the text names the field. Sending it again never helps.
 	ErrInvalid = errors.New("brokers: invalid")
 	// ErrUnroutable says that the broker has no queue for the message
-	// (RabbitMQ, mandatory): the text names exchange and routing key.
+	// (RabbitMQ, mandatory): the text names exchange and routing key. The message
+	// was not stored and is Refused: make the group with EnsureTopic first.
 	ErrUnroutable = errors.New("brokers: unroutable")
 	// ErrUnsupported says that this broker cannot do what was asked; Features
 	// say beforehand.

@@ -3,7 +3,10 @@ package brokers
 import "bytes"
 
 // Kind is the type a header value had where it came from. The value is bytes
-// all the same; the kind lets typed values (AMQP tables) survive a round trip.
+// all the same; the kind lets typed values (AMQP tables) survive a round trip. A
+// value that does not read as its kind is no error: it goes as bytes, and the
+// kind in troupe-bin. Foreign values of no kind here (tables, arrays) arrive as
+// KindBytes of their JSON.
 type Kind uint8
 
 // The kinds, and how Value holds each.
@@ -23,7 +26,9 @@ type Header struct {
 	Kind  Kind
 }
 
-// Headers is an ordered list; a key may occur more than once, and case counts.
+// Headers is an ordered list; a key may occur more than once, may be empty, and
+// case counts. A nil and an empty list are the same. Keys that begin with
+// "troupe-" are the drivers'.
 type Headers []Header
 
 // Get returns the value of the last header with that key: the last writer wins,

@@ -28,9 +28,11 @@ type Message struct {
 	// Payload is the body. Nil (a Kafka tombstone) and empty are different,
 	// and stay different on every driver.
 	Payload []byte
-	// Headers are kept in order, duplicates included.
+	// Headers are kept in order, duplicates included. What a broker adds on the
+	// way is in Broker, not here.
 	Headers Headers
-	// Time is when the event was published. Zero leaves it to the broker.
+	// Time is when the event was published. Zero is now, by the clock of the
+	// broker, or of the driver where the broker sets none.
 	Time time.Time
 	// CorrelationID joins a reply to its request and an effect to its cause.
 	CorrelationID string
@@ -43,19 +45,22 @@ type Message struct {
 	TTL time.Duration
 	// Priority is 0 (lowest) to 9, where Features.Priority says it is honoured.
 	Priority uint8
-	// RoutingKey is RabbitMQ's; empty lets the driver route by partition.
+	// RoutingKey is RabbitMQ's; empty lets the driver route by partition, and is
+	// what the receiver then sees.
 	RoutingKey string
 
 	// Partition is where the message lies. On publishing it is read by the
 	// [Explicit] partitioner only.
 	Partition int32
 	// Offset is the message's position in its partition and epoch: a Kafka
-	// offset, a JetStream sequence, a RabbitMQ delivery tag. It grows, with gaps.
+	// offset, a JetStream sequence, a RabbitMQ delivery tag, which begins anew in
+	// each epoch. It grows, with gaps.
 	Offset int64
 	// Epoch is the ownership under which the message was received.
 	Epoch uint64
 	// DeliveryCount is how often the broker says it delivered the message, this
-	// time included; 0 where the broker does not count.
+	// time included; 0 where the broker does not count. It is an upper bound:
+	// deliveries that lay in a driver and were never fetched may count.
 	DeliveryCount int
 	// Broker holds the driver's own facts (exchange, x-death, pin), in a type
 	// that the driver documents. Nil on messages that were not received.

@@ -23,7 +23,7 @@ type StartAt uint8
 
 // The beginnings.
 const (
-	StartEarliest StartAt = iota // the oldest message that the broker has
+	StartEarliest StartAt = iota // the oldest message that the broker has for it
 	StartLatest                  // what is published after the group has joined
 )
 
@@ -39,11 +39,15 @@ type SubscriptionConfig struct {
 	Member string
 	// Mode is ordered or competing. Defaults to ModeOrdered.
 	Mode Mode
-	// Start is used where the group has no position. Defaults to StartEarliest.
+	// Start is used where the group has no position; the driver stores the one
+	// it chose before it delivers from it. A position that the broker no longer
+	// has goes on at the oldest message, never at the newest, and shows in
+	// Health. Defaults to StartEarliest.
 	Start StartAt
-	// MaxUnsettled is how many messages of one partition may be fetched and not
-	// acknowledged: the broker's prefetch or pending limit where it has one.
-	// Defaults to 2,048.
+	// MaxUnsettled is how many messages of one partition the driver may have or
+	// have handed out that no Ack has named, neither by UpTo nor in Above: the
+	// broker's prefetch or pending limit. Drivers of brokers without such a limit
+	// may ignore it. Defaults to 2,048.
 	MaxUnsettled int
 	// DrainTimeout is how long the owner of a partition may take between
 	// Revoking and Close; the driver gives up the partition for it no sooner,
@@ -68,9 +72,10 @@ type SubscriptionConfig struct {
 //     error only for what no waiting mends.
 type Subscription interface {
 	// Accept blocks until this member owns one more partition, as the broker
-	// has shown. It returns ctx's error when ctx ends, [ErrClosed] after Close,
-	// or a permanent error (access denied, group of another kind), after which
-	// the subscription is of no use but to be closed. One caller at a time.
+	// has shown, which some brokers do with a partition's first message only. It
+	// returns ctx's error when ctx ends, [ErrClosed] after Close, or a permanent
+	// error (access denied, group of another kind), after which the subscription
+	// is of no use but to be closed. One caller at a time.
 	Accept(ctx context.Context) (Partition, error)
 	// Partitions returns how many partitions the topic has, 0 if the driver
 	// does not know yet. It never blocks.
@@ -99,7 +104,8 @@ type Partition interface {
 	// Topic and ID name the stream.
 	Topic() string
 	ID() int32
-	// Epoch is unique for topic and partition in this process, and grows.
+	// Epoch is unique for topic and partition in this process, and grows. It
+	// outlasts rebalances that leave the partition here.
 	Epoch() uint64
 	// Context ends when the epoch has ended: the partition was closed, lost, or
 	// its lease may have run out. Its cause then is or wraps [ErrRevoked].
@@ -112,9 +118,11 @@ type Partition interface {
 	Revoking() <-chan struct{}
 	// Fetch blocks until there is a message, then returns those at hand, in
 	// order, each once per epoch. The first message of an epoch is the first
-	// one not acknowledged. The slice and all in it belong to the caller; the
-	// driver does not touch them again, but the payloads may share memory with
-	// each other.
+	// one not acknowledged; what earlier owners acknowledged above it may be left
+	// out. The slice and all in it belong to the caller; the driver does not
+	// touch them again, but the payloads may share memory with each other. The
+	// driver may hold more than limit asks for: up to MaxUnsettled messages, or a
+	// batch of the broker.
 	//
 	// It returns ctx's error when ctx ends, losing nothing: a later Fetch goes
 	// on. It returns ErrRevoked when Revoking is closed or the epoch has ended.
@@ -127,22 +135,29 @@ type Partition interface {
 	// earlier ones, and again after a lost connection if the epoch lives on. It
 	// returns ErrRevoked if the epoch has ended, and then changes nothing.
 	// Sent acknowledgements that fail are repeated or, where the broker says
-	// that they are void, end the epoch.
+	// that they are void (the ownership is lost, not merely renewed), end the
+	// epoch.
 	Ack(ack Ack) error
-	// Close sends the last acknowledgements, waits until the broker has them
-	// (or ctx ends), releases the partition and ends Context. An error means
-	// that messages acknowledged before may be delivered again. Later calls
-	// return the first one's result.
+	// Close sends the last acknowledgements, waits until the broker has them as
+	// far as it says, releases the partition and ends Context. If ctx ends first
+	// Context ends at once, and the driver lets go in the background, but never
+	// while an acknowledgement is on its way. An error means that messages
+	// acknowledged before may be delivered again. A partition closed without
+	// Revoking may be offered again at once. Later calls return the first one's
+	// result.
 	Close(ctx context.Context) error
 }
 
-// Ack is a set of settled messages of one epoch.
+// Ack is a set of settled messages of one epoch. Its offsets are of messages
+// that Fetch of that epoch returned.
 type Ack struct {
 	// UpTo: every message of the epoch with Offset <= UpTo is settled.
-	// NoOffset if that is none yet. It never goes down.
+	// NoOffset if that is none yet. It never goes down. The driver may move the
+	// broker's position over what follows and is no message (markers, compacted
+	// records).
 	UpTo int64
 	// Above are offsets above UpTo that were settled since the last Ack, in any
-	// order. Brokers without individual acknowledgements may ignore them, or
-	// keep them as a hint that spares repeats.
+	// order; UpTo may pass them later. Brokers without individual acknowledgements
+	// may ignore them, or keep them as a hint that spares repeats.
 	Above []int64
 }
