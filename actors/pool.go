@@ -13,12 +13,12 @@ import (
 //
 // While handlers compute, a worker per core is best, as more only cost wake-ups;
 // while they wait, every ready key deserves one, up to the limit. The pool tells
-// by what handling takes on average, and by turns that do not end.
+// by what handling mostly takes, and by turns that do not end.
 type pool struct {
 	limit int
 	wg    sync.WaitGroup
 
-	cost  atomic.Int64  // running average of the handling of an item, in ns
+	cost  atomic.Int64  // estimated median of the handling of an item, in ns
 	turns atomic.Uint64 // ended
 
 	starved  atomic.Int32 // regions in line
@@ -33,7 +33,7 @@ type pool struct {
 const cheapItem = int64(20 * time.Microsecond)
 
 // stallTick is how long all workers may be busy with regions in line before
-// more are started, whatever the average says.
+// more are started, whatever the median says.
 const stallTick = time.Millisecond
 
 // allowed is how many workers are of use. The pool's lock is held.
@@ -115,11 +115,16 @@ func (p *pool) look(seen uint64) []*region {
 	return line
 }
 
-// learn keeps the running average of what an item takes.
+// learn moves the estimate of the median towards what an item took. A median,
+// as an average is spoilt by the few turns in which the worker lost its core.
 func (p *pool) learn(took int64, items int32) {
-	const weight = 16
 	p.turns.Add(1)
-	p.cost.Add((took/int64(max(items, 1)) - p.cost.Load()) / weight)
+	cost := p.cost.Load()
+	step := cost/16 + 32
+	if took < cost*int64(max(items, 1)) {
+		step = -step
+	}
+	p.cost.Add(step)
 }
 
 // turnLimit is how many items of a key one turn takes: many while handlers are
@@ -133,10 +138,14 @@ func (p *pool) turnLimit() int32 {
 	return int32(min(max(fair/cost, 1), most))
 }
 
+// fairTurns is how many turns a worker runs in one region while others are in
+// line: enough to make the change cheap, and some 50 us.
+const fairTurns = 64
+
 // contended says whether a worker that has ended n turns in its region should
 // let another region have its permit.
 func (p *pool) contended(n int) bool {
-	return p.starved.Load() > 0 && (n >= 16 || p.cost.Load() > cheapItem)
+	return p.starved.Load() > 0 && (n >= fairTurns || p.cost.Load() > cheapItem)
 }
 
 // awaitIdle waits for the pool's goroutines, which user code may hold up.
