@@ -21,8 +21,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	defer broker.Close()
-	if err := roundTrip(ctx, broker); err != nil {
+	if err := errors.Join(roundTrip(ctx, broker), broker.Close()); err != nil {
 		fmt.Println(err)
 	}
 	// Output:
@@ -76,7 +75,6 @@ func roundTrip(ctx context.Context, broker brokers.Broker) error {
 func ExamplePublisher_Publish() {
 	ctx := context.Background()
 	broker := memory.New(memory.Config{})
-	defer broker.Close()
 	publisher, err := broker.Publisher(brokers.PublisherConfig{MaxMessageBytes: 100})
 	if err != nil {
 		fmt.Println(err)
@@ -91,6 +89,9 @@ func ExamplePublisher_Publish() {
 			fmt.Println(f.ID, f.Outcome, f.Retryable(), errors.Is(&f, brokers.ErrTooLarge))
 		}
 	}
+	if err := broker.Close(); err != nil {
+		fmt.Println(err)
+	}
 	// Output: 2 refused false true
 }
 
@@ -98,7 +99,6 @@ func ExamplePublisher_Publish() {
 func ExamplePublisher_PublishAsync() {
 	ctx := context.Background()
 	broker := memory.New(memory.Config{})
-	defer broker.Close()
 	publisher, err := broker.Publisher(brokers.PublisherConfig{})
 	if err != nil {
 		fmt.Println(err)
@@ -115,7 +115,7 @@ func ExamplePublisher_PublishAsync() {
 			fmt.Println(err)
 		}
 	}
-	if err := publisher.Close(ctx); err != nil { // waits for all
+	if err := errors.Join(publisher.Close(ctx), broker.Close()); err != nil { // the first waits for all
 		fmt.Println(err)
 	}
 	fmt.Println(confirmed)

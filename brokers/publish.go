@@ -79,8 +79,7 @@ func (p *Publisher) begin(ctx context.Context, c *call, msgs []Message, first in
 	var room [16]*Outbound // for small calls, on the stack
 	outs := room[:0]
 	for i := range msgs {
-		o := newOutbound(p, &msgs[i])
-		o.ctx, o.call, o.index = ctx, c, first+i
+		o := c.outbound(ctx, p, &msgs[i], first+i)
 		if err := p.route(ctx, o); err != nil {
 			p.refuse(o, err)
 			continue
@@ -91,6 +90,12 @@ func (p *Publisher) begin(ctx context.Context, c *call, msgs []Message, first in
 	for _, o := range outs[n:] {
 		p.refuse(o, err)
 	}
+}
+
+func (c *call) outbound(ctx context.Context, p *Publisher, m *Message, index int) *Outbound {
+	o := newOutbound(p, m)
+	o.ctx, o.call, o.index = ctx, c, index
+	return o
 }
 
 // refuse reports a message of a call that was not accepted.

@@ -56,8 +56,8 @@ const (
 	defaultMaxBufferedBytes = 64 << 20
 	defaultMaxMessageBytes  = 1 << 20
 	defaultDeliveryTimeout  = 2 * time.Minute
-	defaultRetryMin         = 50 * time.Millisecond
-	defaultRetryMax         = 5 * time.Second
+	defaultFirstBackoff     = 50 * time.Millisecond
+	defaultLongestBackoff   = 5 * time.Second
 )
 
 // invalid is a broken rule, by the field that breaks it.
@@ -104,8 +104,8 @@ func (c PublisherConfig) withDefaults() PublisherConfig {
 	c.MaxBufferedBytes = orDefault(c.MaxBufferedBytes, defaultMaxBufferedBytes)
 	c.MaxMessageBytes = orDefault(c.MaxMessageBytes, min(defaultMaxMessageBytes, c.MaxBufferedBytes))
 	c.DeliveryTimeout = orDefault(c.DeliveryTimeout, defaultDeliveryTimeout)
-	c.RetryMax = orDefault(c.RetryMax, max(defaultRetryMax, c.RetryMin))
-	c.RetryMin = orDefault(c.RetryMin, min(defaultRetryMin, c.RetryMax))
+	c.RetryMax = orDefault(c.RetryMax, max(defaultLongestBackoff, c.RetryMin))
+	c.RetryMin = orDefault(c.RetryMin, min(defaultFirstBackoff, c.RetryMax))
 	return c
 }
 
