@@ -36,7 +36,7 @@ func publishReceipts(e *env) {
 	}
 }
 
-func place(m *brokers.Message) string { return string(rune('0'+m.Partition)) + ":" + string(m.Payload) }
+func place(m *brokers.Message) string { return fmt.Sprintf("%d:%s", m.Partition, m.Payload) }
 
 // A call of many messages is confirmed as a whole, in order per key.
 func publishMany(e *env) {

@@ -1,7 +1,6 @@
 package memory_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
@@ -43,7 +42,7 @@ func BenchmarkPublish(b *testing.B) {
 			continue
 		}
 		at := n % benchKeys
-		if _, err := pub.Publish(context.Background(), msgs[at:at+benchBatch]...); err != nil {
+		if _, err := pub.Publish(b.Context(), msgs[at:at+benchBatch]...); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -54,14 +53,14 @@ func BenchmarkPublish(b *testing.B) {
 func BenchmarkFetch(b *testing.B) {
 	broker, pub := benchBroker(b, 1)
 	msgs := benchMessages(20 * benchBatch)
-	sub, err := broker.Subscribe(context.Background(), brokers.SubscriptionConfig{Group: "g", Topics: []string{"t"}, MaxUnsettled: benchBatch})
+	sub, err := broker.Subscribe(b.Context(), brokers.SubscriptionConfig{Group: "g", Topics: []string{"t"}, MaxUnsettled: benchBatch})
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := pub.Publish(context.Background(), msgs...); err != nil {
+	if _, err := pub.Publish(b.Context(), msgs...); err != nil {
 		b.Fatal(err)
 	}
-	p, err := sub.Accept(context.Background())
+	p, err := sub.Accept(b.Context())
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -70,12 +69,12 @@ func BenchmarkFetch(b *testing.B) {
 	for n := 0; n < b.N; {
 		if n > 0 && n%len(msgs) == 0 {
 			b.StopTimer()
-			if _, err := pub.Publish(context.Background(), msgs...); err != nil {
+			if _, err := pub.Publish(b.Context(), msgs...); err != nil {
 				b.Fatal(err)
 			}
 			b.StartTimer()
 		}
-		got, err := p.Fetch(context.Background(), brokers.FetchLimit{Messages: benchBatch, Bytes: 1 << 20})
+		got, err := p.Fetch(b.Context(), brokers.FetchLimit{Messages: benchBatch, Bytes: 1 << 20})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -15,7 +15,7 @@ func TestDriverReadsOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
+	defer func() { must(b.Close()) }()
 	f := b.Features()
 	if f.IndividualAcks || f.Competing || !f.Deduplication || !f.DeliveryCount || !f.SequencedPublish {
 		t.Errorf("features %+v", f)
@@ -33,12 +33,12 @@ func TestDriverOpensServersOfTheirOwn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer a.Close()
+	defer func() { must(a.Close()) }()
 	b, err := brokers.Open(t.Context(), "memory://", memory.Driver)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close()
+	defer func() { must(b.Close()) }()
 	if a.(*memory.Broker).Server() == b.(*memory.Broker).Server() {
 		t.Error("two openings share a server")
 	}

@@ -13,34 +13,23 @@ import (
 func Example() {
 	ctx := context.Background()
 	broker := memory.New(memory.Config{Partitions: 1})
-	defer broker.Close()
+	defer func() { must(broker.Close()) }()
 
 	publisher, err := broker.Publisher(brokers.PublisherConfig{})
-	if err != nil {
-		panic(err)
-	}
+	must(err)
 	order := brokers.Message{Topic: "orders", Key: []byte("customer-7"), Payload: []byte("2 books")}
-	if _, err := publisher.Publish(ctx, order); err != nil {
-		panic(err)
-	}
+	_, err = publisher.Publish(ctx, order)
+	must(err)
 
 	subscription, err := broker.Subscribe(ctx, brokers.SubscriptionConfig{Group: "billing", Topics: []string{"orders"}})
-	if err != nil {
-		panic(err)
-	}
+	must(err)
 	partition, err := subscription.Accept(ctx)
-	if err != nil {
-		panic(err)
-	}
+	must(err)
 	messages, err := partition.Fetch(ctx, brokers.FetchLimit{Messages: 100})
-	if err != nil {
-		panic(err)
-	}
+	must(err)
 	for _, m := range messages {
 		fmt.Printf("%s ordered %s\n", m.Key, m.Payload)
-		if err := partition.Ack(brokers.Ack{UpTo: m.Offset}); err != nil {
-			panic(err)
-		}
+		must(partition.Ack(brokers.Ack{UpTo: m.Offset}))
 	}
 	fmt.Println("not acknowledged:", broker.Server().Lag("billing", "orders"))
 	// Output:
@@ -52,11 +41,9 @@ func Example() {
 func ExampleServer_FailPublishes() {
 	ctx := context.Background()
 	broker := memory.New(memory.Config{})
-	defer broker.Close()
+	defer func() { must(broker.Close()) }()
 	publisher, err := broker.Publisher(brokers.PublisherConfig{})
-	if err != nil {
-		panic(err)
-	}
+	must(err)
 
 	broker.Server().FailPublishes(1, errors.New("disk full"))
 	_, err = publisher.Publish(ctx, brokers.Message{Topic: "orders", Payload: []byte("2 books")})
@@ -76,34 +63,24 @@ func ExampleServer_FailPublishes() {
 func ExampleServer_Kill() {
 	ctx := context.Background()
 	first := memory.New(memory.Config{Partitions: 1})
-	defer first.Close()
+	defer func() { must(first.Close()) }()
 	server := first.Server()
 	second := server.Connect()
-	defer second.Close()
-	if err := first.EnsureTopic(ctx, brokers.TopicConfig{Name: "orders"}); err != nil {
-		panic(err)
-	}
+	defer func() { must(second.Close()) }()
+	must(first.EnsureTopic(ctx, brokers.TopicConfig{Name: "orders"}))
 
 	join := func(b *memory.Broker, member string) brokers.Subscription {
 		s, err := b.Subscribe(ctx, brokers.SubscriptionConfig{Group: "billing", Topics: []string{"orders"}, Member: member})
-		if err != nil {
-			panic(err)
-		}
+		must(err)
 		return s
 	}
 	ofA, ofB := join(first, "a"), join(second, "b")
 	lost, err := ofA.Accept(ctx)
-	if err != nil {
-		panic(err)
-	}
-	if err := server.Kill("billing", "a"); err != nil {
-		panic(err)
-	}
+	must(err)
+	must(server.Kill("billing", "a"))
 	fmt.Println("a:", context.Cause(lost.Context()))
 	won, err := ofB.Accept(ctx)
-	if err != nil {
-		panic(err)
-	}
+	must(err)
 	fmt.Println("b has a later epoch:", won.Epoch() > lost.Epoch())
 	// Output:
 	// a: brokers: partition revoked: member "a" thrown out by the broker
@@ -114,9 +91,15 @@ func ExampleServer_Kill() {
 func ExampleServer_Await() {
 	ctx := context.Background()
 	broker := memory.New(memory.Config{})
-	defer broker.Close()
+	defer func() { must(broker.Close()) }()
 	server := broker.Server()
 	err := server.Await(ctx, func() bool { return server.Lag("billing", "orders") == 0 })
 	fmt.Println(err)
 	// Output: <nil>
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
 }

@@ -1,7 +1,6 @@
 package memory
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -49,7 +48,7 @@ func newGroupModel(t *rapid.T) *groupModel {
 	for range 3 {
 		m.conns = append(m.conns, m.server.Connect())
 	}
-	if err := m.conns[0].EnsureTopic(context.Background(), brokers.TopicConfig{Name: "t"}); err != nil {
+	if err := m.conns[0].EnsureTopic(t.Context(), brokers.TopicConfig{Name: "t"}); err != nil {
 		t.Fatal(err)
 	}
 	return m
@@ -64,7 +63,7 @@ func (m *groupModel) join(t *rapid.T) {
 		return
 	}
 	m.named++
-	sub, err := m.conn(t).Subscribe(context.Background(), brokers.SubscriptionConfig{
+	sub, err := m.conn(t).Subscribe(t.Context(), brokers.SubscriptionConfig{
 		Group: "g", Topics: []string{"t"}, Member: fmt.Sprint("m", m.named),
 	})
 	if err != nil {
@@ -114,7 +113,7 @@ func (m *groupModel) closeOne(t *rapid.T) {
 }
 
 func (m *groupModel) closeAt(t *rapid.T, i int) {
-	if err := m.owned[i].Close(context.Background()); err != nil {
+	if err := m.owned[i].Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	m.owned = slices.Delete(m.owned, i, i+1)
@@ -149,7 +148,7 @@ func (m *groupModel) settle(t *rapid.T) {
 	for moved := true; moved; m.check(t) {
 		moved = false
 		for i := len(m.owned) - 1; i >= 0; i-- {
-			if m.owned[i].stopped(context.Background()) != nil {
+			if m.owned[i].stopped(t.Context()) != nil {
 				m.closeAt(t, i)
 				moved = true
 			}

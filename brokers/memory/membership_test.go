@@ -72,7 +72,7 @@ func TestRebalanceIsCooperative(t *testing.T) {
 			t.Errorf("partition %d went over, want %d", p.ID(), wanted[0].ID())
 		}
 		// The other is not closed in time.
-		time.Sleep(25 * time.Second)
+		<-time.After(25 * time.Second)
 		synctest.Wait()
 		k.gone(wanted[1])
 		if p := k.accept(second); p.ID() != wanted[1].ID() {
@@ -273,7 +273,7 @@ func TestIdleBrokerIsQuiet(t *testing.T) {
 		k.publish(0, 1)
 		k.fetch(p, 0, 1)
 		began := time.Now()
-		time.Sleep(1000 * time.Hour)
+		<-time.After(1000 * time.Hour)
 		if time.Since(began) != 1000*time.Hour {
 			t.Error("virtual time did not pass")
 		}

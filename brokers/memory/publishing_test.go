@@ -136,7 +136,7 @@ func TestDedupWindowEnds(t *testing.T) {
 			if n := len(k.server.Messages("t")); n != want {
 				t.Errorf("%d messages, want %d", n, want)
 			}
-			time.Sleep(31 * time.Second)
+			<-time.After(31 * time.Second)
 		}
 		// No ID is not the same ID.
 		k.publish(0, 2)
