@@ -13,6 +13,7 @@ const portion = 256
 // call is a Publish that waits for its messages. Publisher.mu guards it.
 type call struct {
 	outs     []*Outbound // accepted and not reported, by index
+	portion  []*Outbound // being accepted
 	receipts []Receipt
 	failures []PublishFailure
 	left     int           // how many messages are not reported
@@ -76,8 +77,7 @@ func (p *Publisher) endCall(c *call) {
 
 // begin accepts msgs, the first of which has index first in the call.
 func (p *Publisher) begin(ctx context.Context, c *call, msgs []Message, first int) {
-	var room [16]*Outbound // for small calls, on the stack
-	outs := room[:0]
+	outs := c.portion[:0]
 	for i := range msgs {
 		o := c.outbound(ctx, p, &msgs[i], first+i)
 		if err := p.route(ctx, o); err != nil {
@@ -90,6 +90,8 @@ func (p *Publisher) begin(ctx context.Context, c *call, msgs []Message, first in
 	for _, o := range outs[n:] {
 		p.refuse(o, err)
 	}
+	clear(outs)
+	c.portion = outs
 }
 
 func (c *call) outbound(ctx context.Context, p *Publisher, m *Message, index int) *Outbound {

@@ -98,13 +98,13 @@ func NewPublisher(sender Sender, features Features, cfg PublisherConfig) (*Publi
 // was not accepted: it breaks a rule, its partition cannot be told, ctx ended or
 // the publisher is closed.
 //
-// Otherwise done is called exactly once, with the receipt or a *SendError. The
-// calls of one key come in the order of publishing (with [OrderNone]: as the
-// broker confirms). One call is made at a time, by a goroutine of the publisher.
-// Room is given back when the broker has confirmed, not when done returns: so
-// done may call PublishAsync, but calls that are slower than the broker pile up,
-// and what takes long belongs elsewhere. It must not wait for Flush or Close,
-// which wait for it.
+// Otherwise done, which must not be nil, is called exactly once, with the
+// receipt or a *SendError. The calls of one key come in the order of publishing
+// (with [OrderNone]: as the broker confirms). One call is made at a time, by a
+// goroutine of the publisher. Room is given back when the broker has confirmed,
+// not when done returns: so done may call PublishAsync, but calls that are slower
+// than the broker pile up, and what takes long belongs elsewhere. It must not
+// wait for Flush or Close, which wait for it.
 //
 // ctx bounds the acceptance only. The broker's answer is waited for until
 // PublisherConfig.DeliveryTimeout has passed since.

@@ -27,7 +27,9 @@ func (p *Publisher) report() {
 		for i := range due {
 			due[i].run()
 		}
-		clear(due)
+		if clear(due); cap(due) > p.cfg.MaxBuffered {
+			due = nil // it has grown large, as callbacks were slow
+		}
 		p.mu.Lock()
 		p.spare = due
 	}
