@@ -3,6 +3,7 @@ package brokertest
 import (
 	"math/rand/v2"
 	"sync/atomic"
+	"time"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -53,6 +54,33 @@ func ackOverMemberships(e *env) {
 	e.leave(sub)
 	next := e.accept(e.subscribe(e.open(), group, name))
 	e.wantNumbers(e.fetch(next, 4), 2, 6)
+}
+
+// Close sends what was acknowledged, however long the driver may gather it.
+func ackCloseSends(e *env) {
+	group := e.group()
+	name := e.topic(1, group)
+	e.publish(numbered(name, 0, "k", 0, 4)...)
+	sub := e.subscribeAs(e.broker, brokers.SubscriptionConfig{Group: group, Topics: []string{name}, AckInterval: time.Hour})
+	p := e.accept(sub)
+	e.ack(p, e.fetch(p, 4)[1].Offset)
+	e.wantNumbers(e.fetch(e.again(p, sub), 2), 2, 4)
+}
+
+// Without a Close, the driver sends it within AckInterval.
+func ackWithinInterval(e *env) {
+	e.needs(e.h.Kill != nil, "the harness cannot kill")
+	group := e.group()
+	name := e.topic(1, group)
+	e.publish(numbered(name, 0, "k", 0, 4)...)
+	doomed := e.open()
+	p := e.accept(e.subscribeAs(doomed, brokers.SubscriptionConfig{
+		Group: group, Topics: []string{name}, AckInterval: e.h.Quiet / 2,
+	}))
+	e.ack(p, e.fetch(p, 4)[1].Offset)
+	<-e.quietly().Done()
+	e.ok(e.h.Kill(doomed), "Harness.Kill")
+	e.wantNumbers(e.fetch(e.accept(e.subscribe(e.broker, group, name)), 2), 2, 4)
 }
 
 // What was not fetched is not acknowledged, whatever was.

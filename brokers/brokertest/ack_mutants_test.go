@@ -42,6 +42,16 @@ var ackMutations = []mutation{
 	{name: "loses the acknowledgements before Close", test: "Ack/Prefix", says: "want numbers 4 to 9", hooks: hooks{
 		ack: func(*partition, brokers.Ack) error { return nil },
 	}},
+	{name: "sends acknowledgements at Close only", test: "Ack/WithinInterval", says: "want numbers 2 to 3", hooks: hooks{
+		ack: func(p *partition, a brokers.Ack) error {
+			p.last = a
+			return nil
+		},
+		closeOf: func(ctx context.Context, p *partition) error {
+			_ = p.Partition.Ack(p.last)
+			return p.Partition.Close(ctx)
+		},
+	}},
 	{name: "acknowledges what it prefetched", test: "Ack/FetchedOnly", says: "Fetch: context deadline exceeded", hooks: hooks{
 		fetch: func(ctx context.Context, p *partition, l brokers.FetchLimit) ([]brokers.Message, error) {
 			if len(p.kept) == 0 {

@@ -33,6 +33,9 @@ func competingShares(e *env) {
 	seen := map[string]int{}
 	e.publishCompeting(name, 0, 30)
 	pa, pb := e.accept(a), e.accept(b)
+	if n := a.Partitions(name); n != 1 {
+		e.Errorf("Partitions of a competing subscription: %d; want 1", n)
+	}
 	for len(seen) < 30 {
 		for _, p := range []brokers.Partition{pa, pb} {
 			if p.ID() != 0 {

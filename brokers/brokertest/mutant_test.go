@@ -28,6 +28,7 @@ type hooks struct {
 	ensureTopic func(*mutant, brokers.TopicConfig) error
 	health      func(*brokers.Health)
 	config      func(*mutant, *brokers.SubscriptionConfig)
+	subscribed  func(context.Context, *subscription)
 	send        func(*relay, []*brokers.Outbound)
 	sent        func(*brokers.Message)
 	closeBroker func(*mutant) error
@@ -103,11 +104,15 @@ func (m *mutant) Subscribe(ctx context.Context, cfg brokers.SubscriptionConfig) 
 	if m.hooks.config != nil {
 		m.hooks.config(m, &cfg)
 	}
-	sub, err := m.Broker.Subscribe(ctx, cfg)
+	inner, err := m.Broker.Subscribe(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	return &subscription{Subscription: sub, mutant: m}, nil
+	s := &subscription{Subscription: inner, mutant: m}
+	if m.hooks.subscribed != nil {
+		m.hooks.subscribed(ctx, s)
+	}
+	return s, nil
 }
 
 // relay is a Sender that hands on to a publisher of the memory broker.
@@ -194,6 +199,7 @@ type partition struct {
 	brokers.Partition
 	mutant *mutant
 	kept   []brokers.Message // for hooks that hold messages back
+	last   brokers.Ack       // for hooks that hold acknowledgements back
 	calls  int               // of the hook in use
 }
 

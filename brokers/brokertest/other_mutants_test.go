@@ -3,6 +3,7 @@ package brokertest_test
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -23,6 +24,9 @@ var otherMutations = []mutation{
 			}
 			return nil
 		},
+	}},
+	{name: "changes its mind on what it can do", test: "Health/Identity", says: "a second connection", hooks: hooks{
+		features: func(f *brokers.Features) { f.MaxUnacknowledged = time.Duration(time.Now().UnixNano()) },
 	}},
 	{name: "always says connected", test: "Health/Disconnected", says: "Health says disconnected", hooks: hooks{
 		health: func(h *brokers.Health) { h.Connected, h.Err = true, nil },

@@ -95,6 +95,11 @@ var ownershipMutations = []mutation{
 	{name: "handles what the owner gave up once more", test: "Balance/StoppedAtWork", says: "were handled again", hooks: hooks{
 		ack: func(p *partition, a brokers.Ack) error { return p.Partition.Ack(brokers.Ack{UpTo: a.UpTo - 1}) },
 	}},
+	{name: "lives as long as the context of Subscribe", test: "Subscribe/ContextEnds", says: "brokers: closed", hooks: hooks{
+		subscribed: func(ctx context.Context, s *subscription) {
+			context.AfterFunc(ctx, func() { _ = s.Subscription.Close(ctx) })
+		},
+	}},
 	{name: "misses a topic that is made later", test: "Topic/MadeLater", says: "Accept: context deadline exceeded", hooks: hooks{
 		config: func(m *mutant, cfg *brokers.SubscriptionConfig) {
 			if m.Server().Partitions(cfg.Topics[0]) == 0 {

@@ -30,6 +30,7 @@ var alone = []conformance{
 
 var suite = []conformance{
 	{"Topic/EnsureRepeats", ensureTopicRepeats},
+	{"Topic/EnsureTogether", ensureTopicTogether},
 	{"Topic/EnsureDefault", ensureTopicDefault},
 	{"Topic/EnsureMismatch", ensureTopicMismatch},
 	{"Topic/EnsureInvalid", ensureTopicInvalid},
@@ -66,6 +67,7 @@ var suite = []conformance{
 	{"Publish/CancelledWhileDisconnected", publishCancelledWhileDisconnected},
 
 	{"Subscribe/Invalid", subscribeInvalid},
+	{"Subscribe/ContextEnds", subscribeContextEnds},
 	{"Subscribe/Groups", groupsAreApart},
 	{"Subscribe/StartLatest", startLatest},
 	{"Subscribe/StartEarliest", startEarliest},
@@ -95,6 +97,8 @@ var suite = []conformance{
 	{"Ack/Nothing", ackNothing},
 	{"Ack/All", ackAll},
 	{"Ack/OverMemberships", ackOverMemberships},
+	{"Ack/CloseSends", ackCloseSends},
+	{"Ack/WithinInterval", ackWithinInterval},
 	{"Ack/FetchedOnly", ackFetchedOnly},
 	{"Ack/Repeats", ackRepeats},
 	{"Ack/AboveGap", ackAboveGap},
@@ -121,6 +125,7 @@ var suite = []conformance{
 	{"Competing/GivesBack", competingGivesBack},
 	{"Competing/ExcludesNobody", competingExcludesNobody},
 
+	{"Health/Identity", identity},
 	{"Health/States", healthStates},
 	{"Health/Lag", healthLag},
 	{"Health/Cancelled", healthCancelled},

@@ -1,7 +1,9 @@
 package brokertest
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -14,6 +16,19 @@ func ensureTopicRepeats(e *env) {
 	e.ensure(name, 3, group)
 	sub := e.subscribe(e.broker, group, name)
 	e.eventually("Subscription.Partitions is 3", func() bool { return sub.Partitions(name) == 3 })
+}
+
+// Members that start together may all make the topic.
+func ensureTopicTogether(e *env) {
+	group := e.group()
+	cfg := brokers.TopicConfig{Name: e.h.Name("topic"), Partitions: 3, Groups: []string{group}}
+	ctx := e.within()
+	conns := []brokers.Broker{e.broker, e.open()}
+	var next atomic.Int32
+	e.together(4, "EnsureTopic", func() error {
+		return conns[int(next.Add(1))%len(conns)].EnsureTopic(ctx, cfg)
+	})
+	e.ensure(cfg.Name, 3, group)
 }
 
 func ensureTopicDefault(e *env) {
@@ -101,6 +116,21 @@ func subscribeInvalid(e *env) {
 	}
 }
 
+// Once Subscribe has returned, its context no longer matters.
+func subscribeContextEnds(e *env) {
+	group := e.group()
+	name := e.topic(1, group)
+	ctx, cancel := context.WithCancel(e.within())
+	sub, err := e.broker.Subscribe(ctx, brokers.SubscriptionConfig{Group: group, Topics: []string{name}})
+	cancel()
+	e.ok(err, "Subscribe")
+	e.Cleanup(func() { _ = e.returns("Subscription.Close", func() error { return sub.Close(ended()) }) })
+	e.publish(numbered(name, 0, "k", 0, 2)...)
+	p := e.accept(sub)
+	e.wantNumbers(e.fetch(p, 2), 0, 2)
+	e.kept(map[int32]brokers.Partition{0: p})
+}
+
 // subscriptionHealth returns the health of the group's membership on b; the
 // zero value if there is none.
 func (e *env) subscriptionHealth(b brokers.Broker, group string) brokers.SubscriptionHealth {
@@ -153,16 +183,28 @@ func healthLag(e *env) {
 	})
 }
 
+// A driver has a name, and what it can do does not change.
+func identity(e *env) {
+	if e.broker.Name() == "" {
+		e.Error("Name is empty")
+	}
+	other := e.open()
+	if got := other.Features(); got != e.features || e.broker.Features() != got || other.Name() != e.broker.Name() {
+		e.Errorf("a second connection is %s with features %+v; the first %s, %+v", other.Name(), got, e.broker.Name(), e.features)
+	}
+}
+
 // Health returns by its context's deadline.
 func healthCancelled(e *env) {
 	_ = e.returns("Health", func() error { return e.broker.Health(ended()).Err })
 }
 
 func healthDisconnected(e *env) {
+	since := e.broker.Health(e.within()).Since
 	reconnect := e.disconnect(e.broker)
-	e.eventually("Health says disconnected, and why", func() bool {
+	e.eventually("Health says disconnected, why, and since when", func() bool {
 		h := e.broker.Health(e.quietly())
-		return !h.Connected && h.Err != nil
+		return !h.Connected && h.Err != nil && h.Since.After(since)
 	})
 	e.ok(reconnect(), "reconnect")
 	e.eventually("Health says connected", func() bool { return e.broker.Health(e.within()).Connected })
