@@ -1,0 +1,164 @@
+package nats
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// ErrServerTooOld says that the server is older than 2.14, from which on a
+// consumer can be reset, as the order of messages needs: upgrade it.
+var ErrServerTooOld = errors.New("nats: server too old, need 2.14")
+
+const leastMajor, leastMinor = 2, 14
+
+// Open connects to a server and checks that it has JetStream and is new enough.
+// It gives up when ctx ends. A failure is a [*brokers.OpenError], or wraps
+// [brokers.ErrInvalid] and names the field.
+func Open(ctx context.Context, cfg Config) (*Broker, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	b := newBroker(cfg)
+	nc, err := dial(ctx, cfg, b.link)
+	if err != nil {
+		return nil, openError(cfg, step(err), err)
+	}
+	b.nc = nc
+	if err := b.check(ctx); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+// dial connects. The client itself knows no context, only a time per server.
+func dial(ctx context.Context, cfg Config, l *link) (*nats.Conn, error) {
+	timeout := cfg.RequestTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	if err := ctx.Err(); err != nil || timeout <= 0 {
+		return nil, fmt.Errorf("%w", context.Cause(ctx))
+	}
+	options := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.Timeout(timeout),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(),
+		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, cfg.ReconnectWait) }),
+		// A publish without a connection fails at once rather than waiting in a
+		// buffer: the Publisher and the acknowledgements have their own.
+		nats.ReconnectBufSize(-1),
+		nats.FlusherTimeout(cfg.RequestTimeout),
+		nats.PingInterval(cfg.RequestTimeout),
+		nats.MaxPingsOutstanding(2),
+	}
+	if cfg.User != "" {
+		options = append(options, nats.UserInfo(cfg.User, cfg.Password.Reveal()))
+	}
+	options = append(options, cfg.Options...)
+	options = append(options,
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.lost(err) }),
+		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
+	)
+	return nats.Connect(strings.Join(cfg.Servers, ","), options...)
+}
+
+// reconnectDelay doubles from 20 ms to longest, and is between its half and
+// itself by chance.
+func reconnectDelay(attempts int, longest time.Duration) time.Duration {
+	d := longest
+	if shift := max(attempts-1, 0); shift < 20 {
+		d = min(longest, 20*time.Millisecond<<shift)
+	}
+	return d - rand.N(d/2+1)
+}
+
+// check asks the server for its version and JetStream.
+func (b *Broker) check(ctx context.Context) error {
+	if err := checkVersion(b.nc.ConnectedServerVersion()); err != nil {
+		return openError(b.cfg, brokers.StepVerify, err)
+	}
+	js, err := jetstream.New(b.nc, jetstream.WithDefaultTimeout(b.cfg.RequestTimeout))
+	if err != nil {
+		return openError(b.cfg, brokers.StepVerify, fmt.Errorf("JetStream: %w", err))
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
+	defer cancel()
+	if _, err := js.AccountInfo(ctx); err != nil {
+		return openError(b.cfg, brokers.StepVerify, fmt.Errorf("JetStream: %w", err))
+	}
+	b.js = js
+	return nil
+}
+
+// checkVersion takes versions as servers give them: "2.15.2", "2.14.0-RC.1".
+func checkVersion(version string) error {
+	var numbers [2]int
+	parts := strings.SplitN(version, ".", 3)
+	for i := range numbers {
+		if i >= len(parts) {
+			return fmt.Errorf("%w: %q is no version", ErrServerTooOld, version)
+		}
+		n, err := strconv.Atoi(parts[i])
+		if err != nil {
+			return fmt.Errorf("%w: %q is no version", ErrServerTooOld, version)
+		}
+		numbers[i] = n
+	}
+	if numbers[0] < leastMajor || numbers[0] == leastMajor && numbers[1] < leastMinor {
+		return fmt.Errorf("%w: it is %s", ErrServerTooOld, version)
+	}
+	return nil
+}
+
+func openError(cfg Config, step string, err error) error {
+	return &brokers.OpenError{Endpoint: endpoint(cfg), Step: step, Err: err}
+}
+
+// endpoint names the servers without what logs in.
+func endpoint(cfg Config) string {
+	servers := make([]string, 0, len(cfg.Servers))
+	for _, s := range cfg.Servers {
+		if at := strings.LastIndexByte(s, '@'); at >= 0 {
+			scheme, _, _ := strings.Cut(s, "://")
+			s = scheme + "://" + s[at+1:]
+		}
+		servers = append(servers, s)
+	}
+	return strings.Join(servers, ",")
+}
+
+// step says how far an attempt to connect came.
+func step(err error) string {
+	var (
+		record    tls.RecordHeaderError
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired),
+		errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
+		return brokers.StepAuth
+	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted),
+		errors.As(err, &record), errors.As(err, &authority), errors.As(err, &hostname),
+		errors.As(err, &invalid), errors.As(err, &verify):
+		return brokers.StepTLS
+	}
+	return brokers.StepDial
+}

@@ -1,0 +1,38 @@
+// Package nats is the driver for NATS JetStream, from nats-server 2.14 on.
+// Package nats/embedded runs the server in this process.
+//
+// # Delivery
+//
+// At least once, in order per partition. A topic is a stream with one subject
+// per partition; a group has one durable consumer per partition, with explicit
+// acknowledgements. Of the members that are attached to a partition the server
+// pins one, which owns it; that one is told from all others by its pin, and
+// loses it when it was silent for Config.PinnedTTL.
+//
+// A new owner first collects what the last one left unacknowledged, sorts it,
+// and only then goes on with new messages. What was acknowledged above a gap is
+// not delivered again. An owner whose connection was lost goes on with its epoch
+// if nothing was lost on the way; else the epoch ends with [brokers.ErrRevoked].
+//
+// An idle partition has no owner before its first message: its members are
+// standing by.
+//
+// The server excludes, it does not share out. So the members of a group tell
+// each other on the subject troupe.members.<group> what they own, and attach to
+// an even share each.
+//
+// # Publishing
+//
+// Every message has a Nats-Msg-Id, its own or a generated one, so that one that
+// is sent again after a lost confirmation is stored once, within the stream's
+// duplicate window (Config.DedupWindow). A key is in order because the Publisher
+// has one message of it unconfirmed at a time.
+//
+// # What is stored how
+//
+// The table in the comment of package brokers says how each field of a message
+// is carried. Any other client may publish to a topic: a message without a
+// troupe-key has no key, and belongs on the subject of a partition. Headers of
+// the names Nats-*, troupe-* and Content-Type are never a user's, as those of
+// the server steer it: Nats-Rollup would purge a subject.
+package nats

@@ -1,0 +1,129 @@
+package nats
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// errCut is why the connection is down when the client does not say.
+var errCut = errors.New("nats: connection lost")
+
+// link is what is known of the connection: whether the server can be reached,
+// and since when. It logs each change once.
+type link struct {
+	log *zap.Logger
+
+	mu    sync.Mutex
+	up    bool
+	since time.Time
+	err   error
+	// cut says that the client itself is without a connection. If not, and up is
+	// false, the server does not answer.
+	cut     bool
+	watches map[any]watch
+}
+
+// watch is told of the connection's loss and return. Both must not block.
+type watch struct{ lost, back func() }
+
+func newLink(log *zap.Logger) *link {
+	return &link{log: log, up: true, since: time.Now(), watches: map[any]watch{}}
+}
+
+// watch registers who is to be told, under a key that unwatch takes.
+func (l *link) watch(key any, w watch) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watches[key] = w
+}
+
+func (l *link) unwatch(key any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.watches, key)
+}
+
+// lost is called by the client when its connection is gone.
+func (l *link) lost(err error) {
+	if err == nil {
+		err = errCut
+	}
+	l.mu.Lock()
+	l.cut = true
+	l.note(false, err)
+	told := l.told()
+	l.mu.Unlock()
+	for _, w := range told {
+		w.lost()
+	}
+}
+
+// back is called by the client when it has a connection again.
+func (l *link) back() {
+	l.mu.Lock()
+	l.cut = false
+	l.note(true, nil)
+	told := l.told()
+	l.mu.Unlock()
+	for _, w := range told {
+		w.back()
+	}
+}
+
+// silent says that the server does not answer, on a connection that looks well.
+func (l *link) silent(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.up {
+		l.note(false, err)
+	}
+}
+
+// answered says that the server answered.
+func (l *link) answered() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.up && !l.cut {
+		l.note(true, nil)
+	}
+}
+
+// note changes the state. It needs l.mu.
+func (l *link) note(up bool, err error) {
+	l.err = err
+	if l.up == up {
+		return
+	}
+	was := time.Since(l.since)
+	l.up, l.since = up, time.Now()
+	if up {
+		l.log.Info("nats: connection restored", zap.Duration("after", was))
+		return
+	}
+	l.log.Warn("nats: connection lost", zap.Error(err))
+}
+
+func (l *link) told() []watch {
+	told := make([]watch, 0, len(l.watches))
+	for _, w := range l.watches {
+		told = append(told, w)
+	}
+	return told
+}
+
+// state returns what Health reports.
+func (l *link) state() (up bool, since time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up, l.since, l.err
+}
+
+// isCut says whether the client is without a connection.
+func (l *link) isCut() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cut
+}

@@ -1,0 +1,91 @@
+package nats
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+var nak = []byte("-NAK")
+
+// release ends the feed and gives back what it has: it sends the last
+// acknowledgements, hands what is unacknowledged to the next owner, and lets go
+// of the pin. If ctx ends it goes on without waiting. An error means that
+// acknowledged messages may come again. Later calls return the first one's
+// result.
+func (f *feed) release(ctx context.Context) error {
+	f.releaseOnce.Do(func() { f.released = f.giveBack(ctx) })
+	return f.released
+}
+
+func (f *feed) giveBack(ctx context.Context) error {
+	f.mu.Lock()
+	was, pin := f.err, f.pin
+	if was == nil {
+		// From here on nothing is received, fetched or acknowledged.
+		f.err = errReleased
+		f.acks.stop()
+	}
+	f.unlock()
+	f.signal()
+	f.acks.sending.Lock() // until what was being sent is
+	defer f.acks.sending.Unlock()
+	_ = f.sub.Unsubscribe() // it fails only without a connection, and then nothing is to be ended
+	defer f.cancel(fmt.Errorf("%w: %w", brokers.ErrRevoked, errReleased))
+
+	f.mu.Lock()
+	acks, rest := f.acks.all(), f.unacknowledged()
+	f.mu.Unlock()
+	switch {
+	case was != nil && len(acks) > 0:
+		return fmt.Errorf("%d acknowledgements are not confirmed: %w", len(acks), context.Cause(f.ctx))
+	case was != nil:
+		return nil
+	case pin == "":
+		f.sweep(ctx)
+		return nil
+	}
+	err := f.tellAndWait(ctx, acks, nil)
+	if err != nil {
+		err = fmt.Errorf("nats: %d acknowledgements are not confirmed: %w", len(acks), err)
+	}
+	// The next owner finds by itself what this does not tell.
+	_ = f.tellAndWait(ctx, rest, nak)
+	f.unpin(ctx)
+	return err
+}
+
+// unacknowledged lists what was received and not settled, in order. It needs
+// f.mu.
+func (f *feed) unacknowledged() []uint64 {
+	seqs := slices.Collect(f.ledger.unsettled())
+	for i := range f.queue {
+		seqs = append(seqs, uint64(f.queue[i].Offset))
+	}
+	return seqs
+}
+
+// unpin lets another member have the partition at once. Without it the server
+// waits for PinnedTTL, so that it fails is nothing to report.
+func (f *feed) unpin(ctx context.Context) {
+	body, _ := json.Marshal(map[string]string{"group": pinGroup}) // it cannot fail
+	if ctx.Err() != nil {
+		_ = f.nc.PublishRequest(f.lane.unpin, f.inbox+"unpin", body)
+		return
+	}
+	_, _ = f.nc.RequestWithContext(ctx, f.lane.unpin, body)
+}
+
+// sweep has the server drop the requests of a member that stood by. It would
+// find out when the next message comes, and pin the member that is gone.
+func (f *feed) sweep(ctx context.Context) {
+	body := pullRequest{messages: 1, bytes: 1, expires: sweepExpiry}.body()
+	if ctx.Err() != nil {
+		_ = f.nc.PublishRequest(f.lane.next, f.inbox+"sweep", body)
+		return
+	}
+	_, _ = f.nc.RequestWithContext(ctx, f.lane.next, body)
+}

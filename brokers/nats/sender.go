@@ -1,0 +1,295 @@
+package nats
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// errUnconfirmed is why a message's outcome is unknown after PublishTimeout.
+var errUnconfirmed = fmt.Errorf("nats: not confirmed in time: %w", context.DeadlineExceeded)
+
+// sender is the driver's half of a Publisher. Confirmations come to an inbox of
+// its own; the last token of their subject is the number of the slot that waits.
+type sender struct {
+	b *Broker
+
+	// Used by Send only, which one goroutine at a time calls.
+	encoder  *encoder
+	subjects map[place]string
+	reply    []byte
+	idPrefix string
+	ids      uint64
+
+	mu     sync.Mutex
+	inbox  string // with a dot at the end
+	sub    *nats.Subscription
+	slots  []slot
+	free   []int // indexes of slots
+	timer  *time.Timer
+	closed bool
+}
+
+// place is a partition.
+type place struct {
+	topic     string
+	partition int32
+}
+
+// slot holds a message that is not confirmed. Its turn tells confirmations of
+// earlier messages in the same slot apart.
+type slot struct {
+	o    *brokers.Outbound
+	turn uint64
+	sent time.Time
+}
+
+// generatedID begins ids that the driver gives to messages without one. They are
+// for the server's deduplication only; receivers do not see them.
+const generatedID = "troupe~"
+
+const slotBits = 24 // of a slot's number; the rest is its turn
+
+var (
+	_ brokers.Sender  = (*sender)(nil)
+	_ brokers.Staller = (*sender)(nil)
+)
+
+func newSender(b *Broker) *sender {
+	id := uuid.New()
+	return &sender{
+		b:        b,
+		encoder:  newEncoder(),
+		subjects: map[place]string{},
+		idPrefix: generatedID + base64.RawURLEncoding.EncodeToString(id[:]) + "-",
+	}
+}
+
+// Partitions implements [brokers.Sender].
+func (s *sender) Partitions(ctx context.Context, name string) (int, error) {
+	found, err := s.b.topics.get(ctx, name)
+	return found.partitions, err
+}
+
+// Stalled implements [brokers.Staller].
+func (s *sender) Stalled() error {
+	if up, _, err := s.b.link.state(); !up {
+		return err
+	}
+	return nil
+}
+
+// Flush implements [brokers.Sender]: the client sends by itself.
+func (s *sender) Flush() {}
+
+// Send implements [brokers.Sender].
+func (s *sender) Send(_ context.Context, batch []*brokers.Outbound) {
+	if err := s.listen(); err != nil {
+		for _, o := range batch {
+			o.Done(brokers.Receipt{}, notSent(err))
+		}
+		return
+	}
+	now := time.Now()
+	for _, o := range batch {
+		s.send(o, now)
+	}
+}
+
+// send puts one message on the wire, or reports why not.
+func (s *sender) send(o *brokers.Outbound, now time.Time) {
+	if o.Message.ID == "" {
+		// The Outbound is the same when the message is sent again.
+		s.ids++
+		o.Message.ID = s.idPrefix + strconv.FormatUint(s.ids, 36)
+	}
+	msg, err := s.encoder.encode(o.Message)
+	if err != nil {
+		o.Done(brokers.Receipt{}, &brokers.SendError{Outcome: brokers.Refused, Err: err})
+		return
+	}
+	at := place{o.Message.Topic, o.Partition}
+	msg.Subject = s.subject(at)
+	number := s.take(o, now)
+	s.reply = strconv.AppendUint(append(s.reply[:0], s.inbox...), number, 36)
+	msg.Reply = string(s.reply)
+	if err := s.b.nc.PublishMsg(msg); err != nil {
+		if o := s.release(number); o != nil {
+			o.Done(brokers.Receipt{}, s.failure(err))
+		}
+	}
+}
+
+func (s *sender) subject(at place) string {
+	subject, ok := s.subjects[at]
+	if !ok {
+		subject = partitionSubject(at.topic, at.partition)
+		s.subjects[at] = subject
+	}
+	return subject
+}
+
+// failure is why the client did not send a message.
+func (s *sender) failure(err error) *brokers.SendError {
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return &brokers.SendError{
+			Outcome: brokers.Refused,
+			Err:     fmt.Errorf("%w: the server takes %d bytes: %w", brokers.ErrTooLarge, s.b.nc.MaxPayload(), err),
+		}
+	}
+	return notSent(err)
+}
+
+func notSent(err error) *brokers.SendError {
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		err = brokers.ErrClosed
+	}
+	return &brokers.SendError{Outcome: brokers.NotSent, Err: err}
+}
+
+// listen subscribes to the confirmations, once.
+func (s *sender) listen() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return brokers.ErrClosed
+	}
+	if s.sub != nil {
+		return nil
+	}
+	inbox := s.b.nc.NewInbox() + "."
+	sub, err := s.b.nc.Subscribe(inbox+"*", s.confirmed)
+	if err != nil {
+		return err
+	}
+	// What is on its way is bounded by the Publisher's window.
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return errors.Join(err, sub.Unsubscribe())
+	}
+	s.inbox, s.sub = inbox, sub
+	s.timer = time.AfterFunc(s.patience(), s.sweep)
+	s.b.link.watch(s, watch{lost: s.lost, back: func() {}})
+	return nil
+}
+
+// patience is how often slots are looked at for messages without an answer.
+func (s *sender) patience() time.Duration { return s.b.cfg.PublishTimeout / 4 }
+
+// take gives a message a slot.
+func (s *sender) take(o *brokers.Outbound, now time.Time) (number uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.free) == 0 {
+		s.free = append(s.free, len(s.slots))
+		s.slots = append(s.slots, slot{})
+	}
+	i := s.free[len(s.free)-1]
+	s.free = s.free[:len(s.free)-1]
+	at := &s.slots[i]
+	at.o, at.sent = o, now
+	at.turn++
+	return at.turn<<slotBits | uint64(i)
+}
+
+// release takes the message from its slot; nil if it is no longer there.
+func (s *sender) release(number uint64) *brokers.Outbound {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := int(number & (1<<slotBits - 1))
+	if i >= len(s.slots) || s.slots[i].turn != number>>slotBits {
+		return nil
+	}
+	return s.empty(i)
+}
+
+// empty frees a slot. It needs s.mu.
+func (s *sender) empty(i int) *brokers.Outbound {
+	o := s.slots[i].o
+	if o != nil {
+		s.slots[i].o = nil
+		s.free = append(s.free, i)
+	}
+	return o
+}
+
+// confirmed is called by the client with an answer.
+func (s *sender) confirmed(m *nats.Msg) {
+	number, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 36, 64)
+	if err != nil {
+		return // not one of ours
+	}
+	o := s.release(number)
+	if o == nil {
+		return // it was given up
+	}
+	c, err := parseConfirmation(m)
+	if err != nil {
+		s.b.topics.forget(o.Message.Topic) // it may be gone
+		o.Done(brokers.Receipt{}, err)
+		return
+	}
+	o.Done(brokers.Receipt{
+		Topic: o.Message.Topic, Partition: o.Partition,
+		Offset: int64(c.seq), Duplicate: c.duplicate,
+	}, nil)
+}
+
+// sweep gives up what was not answered in time.
+func (s *sender) sweep() {
+	s.giveUp(time.Now().Add(-s.b.cfg.PublishTimeout), errUnconfirmed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.timer.Reset(s.patience())
+	}
+}
+
+// lost gives up all that is under way: with the connection the answers are gone.
+func (s *sender) lost() { s.giveUp(time.Now(), errCut) }
+
+// giveUp reports what was sent until then as unknown.
+func (s *sender) giveUp(until time.Time, cause error) {
+	var given []*brokers.Outbound
+	s.mu.Lock()
+	for i := range s.slots {
+		if s.slots[i].o != nil && !s.slots[i].sent.After(until) {
+			given = append(given, s.empty(i))
+		}
+	}
+	s.mu.Unlock()
+	for _, o := range given {
+		o.Done(brokers.Receipt{}, &brokers.SendError{Outcome: brokers.Unknown, Err: cause})
+	}
+}
+
+// Close implements [brokers.Sender].
+func (s *sender) Close() error {
+	s.mu.Lock()
+	sub := s.sub
+	s.closed = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.mu.Unlock()
+	s.b.link.unwatch(s)
+	s.b.drop(s)
+	var err error
+	if sub != nil {
+		err = sub.Unsubscribe()
+	}
+	s.giveUp(time.Now(), brokers.ErrClosed)
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return nil // and the subscription with it
+	}
+	return err
+}
