@@ -102,7 +102,7 @@ func TestDSNPrintsNoSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := []string{log.String(), string(encoded), d.Finish().Error()}
+	texts := []string{log.String(), string(encoded), d.Finish().Error(), d.Password.GoString()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		texts = append(texts, fmt.Sprintf(verb, d.Password), fmt.Sprintf(verb, &d.Password), fmt.Sprintf(verb, struct{ S Secret }{d.Password}))
 		texts = append(texts, fmt.Sprintf(verb, []any{d.Password}))
