@@ -119,9 +119,10 @@ func (j *job) summary(report actors.Report, took time.Duration) string {
 	return b.String()
 }
 
-// newLogger writes warnings and errors, one of a kind in a second.
+// newLogger writes warnings and errors, one of a kind in a minute: each dead
+// letter is a warning, and progress must still be seen.
 func newLogger(w io.Writer) *zap.Logger {
 	encoder := zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig())
 	core := zapcore.NewCore(encoder, zapcore.AddSync(w), zapcore.WarnLevel)
-	return zap.New(zapcore.NewSamplerWithOptions(core, time.Second, 1, 0))
+	return zap.New(zapcore.NewSamplerWithOptions(core, time.Minute, 1, 0))
 }
