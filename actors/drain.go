@@ -19,9 +19,8 @@ const drainGrace = time.Second
 func (r *region) live() {
 	r.actor = r.spawnPartitionActor()
 	err := r.fetch()
-	lost := r.part.Context().Err() != nil
 	r.drain(err)
-	r.release(lost)
+	r.release(r.part.Context().Err() != nil) // it may have been lost while it drained
 }
 
 // drain starts nothing more and waits for what runs and for effects on their

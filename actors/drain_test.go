@@ -148,6 +148,26 @@ func TestLostEpoch(t *testing.T) {
 	})
 }
 
+// An epoch may be lost while it drains: then it was not given back.
+func TestEpochLostWhileItDrains(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		w.publish("k", "1", "2")
+		w.start(actors.Subscription{Actor: w.takes(2 * time.Second)})
+		w.broker.Server().Rebalance("g0")
+		w.pass(time.Second)
+		for _, m := range w.broker.Server().Members("g0") {
+			w.must(w.broker.Server().Expel("g0", m.Name))
+		}
+		w.pass(time.Minute)
+		w.expect("1 begins", "1 is called off at 1s: true",
+			"1 begins", "1 ends at 3s", "2 begins", "2 ends at 5s")
+		lost, revoked := len(seen[actors.PartitionLost](w)), len(seen[actors.PartitionRevoked](w))
+		if lost != 1 || revoked != 0 {
+			t.Fatalf("%d epochs lost and %d revoked; want the one lost", lost, revoked)
+		}
+	})
+}
+
 func TestReportByGroup(t *testing.T) {
 	inWorld(t, memory.Config{}, func(w *world) {
 		w.publish("k", "1", "2")
