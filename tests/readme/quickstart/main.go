@@ -44,7 +44,7 @@ func main() {
 	actors.On(accounts, "deposit", (*account).deposited)
 	system, err := actors.NewSystem(actors.Config{}, actors.Subscription{
 		Group: "balances", Broker: broker, Topics: []string{"deposits"}, Actor: accounts,
-		Policy: supervision.Policy{MaxAttempts: 5, DeadLetter: "deposits.dead"},
+		Policy: supervision.Policy{DeadLetter: "deposits.dead"},
 	})
 	check(err)
 	report, err := system.Run(ctx) // until Ctrl-C
