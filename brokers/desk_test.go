@@ -150,13 +150,23 @@ func (n *notes) read() []string {
 	return lines
 }
 
+// newTestPublisher makes a publisher in which the keys a to e share no lane: by
+// chance, some could.
 func newTestPublisher(t *testing.T, d *desk, f Features, cfg PublisherConfig) *Publisher {
 	t.Helper()
-	p, err := NewPublisher(d, f, cfg)
-	if err != nil {
-		t.Fatal(err)
+	for {
+		p, err := NewPublisher(d, f, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken := map[uint64]bool{}
+		for _, key := range []string{"a", "b", "c", "d", "e"} {
+			taken[p.lane("t", 0, []byte(key), true)] = true
+		}
+		if len(taken) == 5 {
+			return p
+		}
 	}
-	return p
 }
 
 // msg is a message whose key is the first letter of its id.
