@@ -1,0 +1,23 @@
+package chaos_test
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/troupe-go/troupe/tests/chaos"
+)
+
+// targets are all drivers that are tested. A member process finds its own here.
+var targets = map[string]func() chaos.Target{
+	"memory": memoryTarget,
+	"nats":   natsTarget,
+}
+
+func TestMain(m *testing.M) {
+	if chaos.Member(targets) {
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}

@@ -1,0 +1,127 @@
+package chaos
+
+import (
+	"os"
+	"testing"
+)
+
+// scenario is one test of the suite, by name.
+type scenario struct {
+	name  string
+	needs need
+	run   func(*field)
+}
+
+// need is what a scenario needs of its target and surroundings.
+type need uint8
+
+const (
+	needLinks     need = 1 << iota // connections that can be cut
+	needProxies                    // and poisoned
+	needProcesses                  // members in processes of their own
+	needServer                     // a server that may be killed and paused
+	needForget                     // Target.Forget
+)
+
+// What hurts the server hurts the tests beside, so it has it for itself.
+var alone = []scenario{
+	{"Server/Killed", needServer, serverKilled},
+	{"Server/Paused", needServer, serverPaused},
+	{"Server/KilledAndForgotten", needServer | needProxies | needForget, serverForgot},
+	{"Random", 0, random},
+}
+
+var beside = []scenario{
+	{"Calm", 0, calm},
+	{"Parked", 0, parked},
+
+	{"Network/Cut", needLinks, networkCut},
+	{"Network/CutOne", needLinks, networkCutOne},
+	{"Network/Flapping", needLinks, networkFlapping},
+	{"Network/Deadline", needLinks, networkDeadline},
+	{"Network/Torn", needProxies, networkTorn},
+	{"Network/Latency", needProxies, networkLatency},
+	{"Network/Slow", needProxies, networkSlow},
+	{"Network/Silent", needProxies, networkSilent},
+	{"Network/Deaf", needProxies, networkDeaf},
+	{"Network/Mute", needProxies, networkMute},
+	{"Network/SilentOne", needProxies, networkSilentOne},
+
+	{"Members/Storm", 0, membersStorm},
+	{"Members/Killed", needProcesses, membersKilled},
+	{"Members/AllKilled", needProcesses, membersAllKilled},
+	{"Members/Stopped", 0, membersStopped},
+
+	{"Group/Forgotten", needForget, groupForgotten},
+	{"Group/ForgottenIdle", needForget, groupForgottenIdle},
+}
+
+// Run runs the suite as subtests of t. name is the target's in the map that is
+// given to [Member]; it is made anew for each test. The caller must not be a
+// parallel test itself.
+func Run(t *testing.T, name string, target func() Target) {
+	t.Helper()
+	for _, s := range alone {
+		t.Run(s.name, func(t *testing.T) { s.runOn(newField(t, name, target())) })
+	}
+	t.Run("Beside", func(t *testing.T) {
+		for blow := range target().Blows {
+			beside := scenario{"Blow/" + blow, 0, func(f *field) { ownBlow(f, blow) }}
+			t.Run(beside.name, func(t *testing.T) {
+				t.Parallel()
+				beside.runOn(newField(t, name, target()))
+			})
+		}
+		for _, s := range beside {
+			t.Run(s.name, func(t *testing.T) {
+				t.Parallel()
+				s.runOn(newField(t, name, target()))
+			})
+		}
+	})
+}
+
+func (s scenario) runOn(f *field) {
+	f.Helper()
+	f.require(s.needs)
+	s.run(f)
+}
+
+// require skips the test if something is not there. It fails it instead if that
+// is toxiproxy, and REQUIRE_BROKERS is set.
+func (f *field) require(n need) {
+	f.Helper()
+	why := f.lacks(n)
+	if why == noToxiproxy && os.Getenv("REQUIRE_BROKERS") != "" {
+		f.Fatal(why + ", and REQUIRE_BROKERS is")
+	}
+	if why != "" {
+		f.Skip(why)
+	}
+}
+
+const noToxiproxy = "TEST_TOXIPROXY_URL is not set"
+
+// can says whether nothing is missing.
+func (f *field) can(n need) bool { return f.lacks(n) == "" }
+
+// lacks is what is missing; "" if nothing is.
+func (f *field) lacks(n need) string {
+	inProcess := f.target.Address == ""
+	for _, r := range []struct {
+		need need
+		has  bool
+		why  string
+	}{
+		{needLinks, !inProcess || f.target.Cut != nil, "the target cannot cut a connection"},
+		{needProxies | needProcesses, !inProcess, "the broker lives in this process"},
+		{needForget, f.target.Forget != nil, "the target has nothing to forget"},
+		{needServer, f.service.name != "", "no server that may be hurt: TEST_SERVICES is not set, or Target.Service"},
+		{needLinks | needProxies, inProcess || f.toxiproxy != nil, noToxiproxy},
+	} {
+		if n&r.need != 0 && !r.has {
+			return r.why
+		}
+	}
+	return ""
+}

@@ -1,0 +1,68 @@
+package chaos
+
+import (
+	"cmp"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// Target tells the suite how to reach one broker, and how to break what only
+// its driver knows. Members in processes of their own get it from the map that
+// is given to [Member].
+type Target struct {
+	// Open opens a connection, by way of address: the server's own, or that of a
+	// proxy in front of it. Required.
+	Open func(ctx context.Context, address string) (brokers.Broker, error)
+	// Address is where the server listens, host:port. Empty for a broker that
+	// lives in this process: then there are no proxies and no member processes.
+	Address string
+	// Service is the server's name in tests/services. Defaults to none: it is
+	// not killed or paused.
+	Service string
+	// Cut cuts a connection until mend is called. It stands for proxies where
+	// there is no Address. Defaults to none.
+	Cut func(b brokers.Broker) (mend func())
+	// Forget has the server forget what it knows of a group on a topic: its
+	// consumers, not the messages. The driver must bring it back to where it was.
+	// Defaults to none.
+	Forget func(ctx context.Context, topic, group string) error
+	// Blows are further ways to break something, by name. They end with mend,
+	// which is nil if there is nothing to be mended. Default to none.
+	Blows map[string]func(ctx context.Context, topic, group string) (mend func(), err error)
+
+	// Lease is how long an owner that cannot be reached keeps others out.
+	// Defaults to 0.
+	Lease time.Duration
+	// Redelivery is when the broker delivers again what is not acknowledged
+	// for so long. Defaults to 0: it does not.
+	Redelivery time.Duration
+	// Notice is how long a driver may take to see that the server is silent on
+	// a connection that looks well. Defaults to 5 s.
+	Notice time.Duration
+	// Resume bounds the time from the end of a blow until every partition makes
+	// progress again. Defaults to 10 s.
+	Resume time.Duration
+	// Limits are what this broker may do that is not a fault.
+	Limits Limits
+
+	// Rate is how many messages are published a second. Defaults to 200.
+	Rate int
+	// Hold is how long a blow lasts that needs no particular time. Defaults to
+	// 3 s.
+	Hold time.Duration
+}
+
+func (target Target) withDefaults(t *testing.T) Target {
+	t.Helper()
+	if target.Open == nil {
+		t.Fatal("chaos: Target.Open is nil")
+	}
+	target.Notice = cmp.Or(target.Notice, 5*time.Second)
+	target.Resume = cmp.Or(target.Resume, 10*time.Second)
+	target.Rate = cmp.Or(target.Rate, 200)
+	target.Hold = cmp.Or(target.Hold, 3*time.Second)
+	return target
+}
