@@ -30,6 +30,11 @@ func (c *Context) Spawn(props *actor.Props, name string) (*actor.PID, error) {
 		e.children = make(map[string]*actor.PID)
 	}
 	e.children[s.pid.Id] = s.pid
+	r.observe(func() Event {
+		place := r.place(c.item)
+		place.Key = []byte(c.cell.key)
+		return ChildSpawned{place, s.pid}
+	})
 	return s.pid, nil
 }
 

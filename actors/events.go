@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/troupe-go/troupe/supervision"
 )
 
@@ -48,6 +50,12 @@ type (
 		UpTo  int64
 		Above int
 	}
+	// Handled: the handler returned nil. The message is decided now, and settled
+	// when what it staged is confirmed.
+	Handled struct {
+		Place
+		Attempt int
+	}
 	// Retried: an attempt failed; the next is After from now.
 	Retried struct {
 		Place
@@ -89,12 +97,18 @@ type (
 		Limit   string // MaxParked, MaxGap or MaxParkTime
 		GivenUp bool
 	}
+	// ChildSpawned: a key has made a child. Key is the actor's.
+	ChildSpawned struct {
+		Place
+		Child *actor.PID
+	}
 )
 
 func (PartitionAssigned) event() {}
 func (PartitionRevoked) event()  {}
 func (PartitionLost) event()     {}
 func (Acknowledged) event()      {}
+func (Handled) event()           {}
 func (Retried) event()           {}
 func (Parked) event()            {}
 func (DeadLettered) event()      {}
@@ -102,6 +116,7 @@ func (Discarded) event()         {}
 func (Suspended) event()         {}
 func (Resumed) event()           {}
 func (Overflowed) event()        {}
+func (ChildSpawned) event()      {}
 
 // observe tells the user of an event, which is made only if somebody listens.
 func (s *System) observe(event func() Event) {

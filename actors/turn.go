@@ -132,6 +132,9 @@ func (r *region) handle(w *worker, it *item) bool {
 		r.judge(t, it, attempt, err)
 		return false
 	}
+	if !w.ctx.stashed {
+		r.observe(func() Event { return Handled{r.place(it), attempt} })
+	}
 	return r.decide(w, it)
 }
 
