@@ -21,6 +21,8 @@ import (
 //   - An acknowledgement covers only what was handled in its tenure.
 //   - What was handled is handled again only if something was broken at the
 //     time, or soon after.
+//   - What a handler published is stored if its message was settled, and in the
+//     order of those.
 func Check(h History, limits Limits) Verdict {
 	c := newChecker(h, limits)
 	for i := range h.Records {
@@ -49,6 +51,7 @@ type keyState struct {
 	outcomes  []Outcome
 	due       int           // the first confirmed number that was not handled
 	handled   map[int]int64 // number to the time of its last handling
+	left      map[int]bool  // was given to the fresh member
 	partition int32
 	placed    bool // partition is known
 }
@@ -84,7 +87,7 @@ func newChecker(h History, limits Limits) *checker {
 		lost: map[tenure]bool{}, dead: map[string]bool{}, excuses: excusesOf(h.Records),
 	}
 	for key, outcomes := range h.Sent {
-		k := &keyState{outcomes: outcomes, handled: map[int]int64{}}
+		k := &keyState{outcomes: outcomes, handled: map[int]int64{}, left: map[int]bool{}}
 		k.skip()
 		c.keys[key] = k
 		for _, o := range outcomes {
@@ -157,101 +160,6 @@ func (c *checker) record(r *Record) {
 	}
 }
 
-// started judges the start of a handling.
-func (c *checker) started(r *Record) {
-	k := c.keys[r.Key]
-	if k == nil || r.Number < 0 || r.Number >= len(k.outcomes) {
-		c.fault(ruleStranger, "%s", r)
-		return
-	}
-	if k.outcomes[r.Number] == NotSent {
-		c.fault(ruleStranger, "%s, which the publisher reported as not sent", r)
-	}
-	p, t := c.partition(r.Partition), c.tenure(r)
-	h := &handling{start: r}
-	c.fence(r, p)
-	c.overlap(r, p)
-	c.place(r, k)
-	if r.Number > k.due {
-		c.fault(ruleOrder, "%s, before number %d was handled", r, k.due)
-	}
-	if r.Offset <= t.acked {
-		c.fault(ruleAck, "%s, after all up to offset %d was acknowledged", r, t.acked)
-	}
-	c.follows(r, t.last[r.Key])
-	c.repeats(r, k)
-	t.last[r.Key], t.pending[r.Offset] = h, h
-	p.open = append(p.open, h)
-}
-
-// fence judges who starts something.
-func (c *checker) fence(r *Record, p *partitionState) {
-	t := r.tenure()
-	if p.owner == t {
-		return
-	}
-	if at, was := p.taken[t]; was {
-		if !c.tolerated(t, r.Time-at) {
-			c.fault(ruleFence, "%s, %v after %q had taken the partition over", r, time.Duration(r.Time-at), p.owner.member)
-		}
-		return
-	}
-	if p.epochs[r.Member] >= r.Epoch {
-		c.fault(ruleFence, "%s, after epoch %d", r, p.epochs[r.Member])
-	}
-	p.epochs[r.Member] = r.Epoch
-	p.taken[p.owner] = r.Time
-	p.owner = t
-}
-
-// tolerated says whether a tenure may have acted so long after its end.
-func (c *checker) tolerated(t tenure, late int64) bool {
-	return c.lost[t] && late <= int64(c.limits.Slack)
-}
-
-// overlap notes what runs beside of a start. Of a tenure's own handlings, only
-// one of the same key may not.
-func (c *checker) overlap(r *Record, p *partitionState) {
-	for _, h := range p.open {
-		if h.rival == nil && (h.start.tenure() != r.tenure() || h.start.Key == r.Key) {
-			h.rival = r
-		}
-	}
-}
-
-// place judges that a key stays in its partition.
-func (c *checker) place(r *Record, k *keyState) {
-	if k.placed && k.partition != r.Partition {
-		c.fault(rulePlace, "%s, whose key was in partition %d", r, k.partition)
-	}
-	k.partition, k.placed = r.Partition, true
-}
-
-// follows judges a start by its key's last handling in the tenure.
-func (c *checker) follows(r *Record, last *handling) {
-	switch {
-	case last == nil:
-	case !last.settled() && r.Number != last.start.Number:
-		c.fault(ruleOrder, "%s, though number %d was not decided in this tenure", r, last.start.Number)
-	case last.settled() && r.Number <= last.start.Number && !c.double(r, last):
-		c.fault(ruleOrder, "%s, after number %d in the same tenure", r, last.start.Number)
-	}
-}
-
-// double says whether a message may have been stored twice.
-func (c *checker) double(r *Record, last *handling) bool {
-	return c.limits.Doubles && r.Number == last.start.Number && r.Offset != last.start.Offset
-}
-
-// repeats judges the start of what was handled before.
-func (c *checker) repeats(r *Record, k *keyState) {
-	at, handled := k.handled[r.Number]
-	if handled && !c.limits.Doubles && !c.excused(at) {
-		c.fault(ruleRepeat, "%s, %v after it was handled, and nothing was broken then",
-			r, time.Duration(r.Time-at).Round(time.Millisecond))
-	}
-}
-
 // ended judges the end of a handling.
 func (c *checker) ended(r *Record) {
 	t, p := c.tenure(r), c.partition(r.Partition)
@@ -273,6 +181,7 @@ func (c *checker) ended(r *Record) {
 			c.verdict.Repeats++
 		}
 		k.handled[r.Number] = r.Time
+		k.left[r.Number] = r.Member == Fresh
 		k.skip()
 	case Failed:
 		c.verdict.Failed++
@@ -315,6 +224,9 @@ func (c *checker) end() {
 	for _, key := range slices.Sorted(maps.Keys(c.keys)) {
 		k := c.keys[key]
 		c.verdict.Handled += len(k.handled)
+		if c.history.Effects != nil {
+			c.effects(key, k)
+		}
 		for ; k.due < len(k.outcomes); k.skip() {
 			c.fault(ruleLoss, "key %q, number %d was confirmed and not handled by anybody", key, k.due)
 			k.handled[k.due] = 0

@@ -47,8 +47,9 @@ func parse(t *testing.T, script string) []chaos.Record {
 				r.Kind = chaos.Kind(word)
 				break
 			}
-			epoch, partition, _ := strings.Cut(word[1:], "/")
-			actor = chaos.Record{Member: word[:1], Epoch: uint64(number(t, epoch))}
+			member := strings.TrimRight(word, "/0123456789")
+			epoch, partition, _ := strings.Cut(word[len(member):], "/")
+			actor = chaos.Record{Member: member, Epoch: uint64(number(t, epoch))}
 			if partition != "" {
 				actor.Partition = int32(number(t, partition))
 			}
@@ -166,6 +167,38 @@ func TestCheckFails(t *testing.T) {
 				t.Fatal("no fault found")
 			}
 			if !strings.Contains(err.Error(), c.says) {
+				t.Errorf("faults are\n\t%v\nwant one that says %q", err, c.says)
+			}
+		})
+	}
+}
+
+// What handlers published, per run of numbers.
+func TestCheckEffects(t *testing.T) {
+	for name, c := range map[string]struct {
+		script string
+		stored []int
+		says   string
+	}{
+		"all, in order":           {script: "a1 +k0 .k0 +k1 .k1 +k2 .k2", stored: []int{0, 1, 2}},
+		"stored again":            {script: "a1 +k0 .k0 +k1 .k1 +k2 .k2", stored: []int{0, 1, 0, 1, 2}},
+		"a late repeat":           {script: "a1 +k0 .k0 +k1 .k1 +k2 .k2", stored: []int{0, 1, 2, 0}},
+		"not of what was left":    {script: "a1 +k0 .k0 fresh1 +k1 .k1 +k2 .k2", stored: []int{0}},
+		"nor of what was unclear": {script: "*x a1 +k0 .k0 +k1 .k1 fresh1 +k1 .k1 +k2 .k2 /x", stored: []int{0}},
+		"lost":                    {script: "a1 +k0 .k0 +k1 .k1 +k2 .k2", stored: []int{0, 2}, says: "number 1 published is nowhere"},
+		"all lost":                {script: "a1 +k0 .k0 +k1 .k1 +k2 .k2", stored: []int{}, says: "number 0 published is nowhere"},
+		"reordered":               {script: "a1 +k0 .k0 +k1 .k1 +k2 .k2", stored: []int{0, 2, 1}, says: "number 1 published lies behind that of number 2"},
+		"of a failed attempt":     {script: "a1 +k0 .k0 +k1 .k1 +k2 !k2", stored: []int{0, 1, 2}, says: "number 2 was published for, and not handled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := chaos.Check(chaos.History{
+				Sent: sent("k", "ccc"), Records: parse(t, c.script), Effects: map[string][]int{"k": c.stored},
+			}, chaos.Limits{})
+			err := v.Err()
+			if c.says == "" && err != nil {
+				t.Errorf("fault in a history without one: %v", err)
+			}
+			if c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
 				t.Errorf("faults are\n\t%v\nwant one that says %q", err, c.says)
 			}
 		})

@@ -37,9 +37,11 @@ type field struct {
 	service    service       // zero if the server may not be hurt
 	longRun    time.Duration // 0 unless CHAOS_LONG is set
 
-	topic, group string
-	direct       brokers.Broker // never broken
-	journal      *journal
+	topic   string
+	group   string
+	effects string         // the topic to which handlers publish
+	direct  brokers.Broker // never broken
+	journal *journal
 	progress
 
 	sender    *link // the workload's
@@ -56,7 +58,7 @@ func newField(t *testing.T, name string, target Target) *field {
 	id := uuid.NewString()[:8]
 	f := &field{
 		T: t, targetName: name, target: target.withDefaults(t), began: time.Now(),
-		topic: "chaos-" + id, group: "group-" + id,
+		topic: "chaos-" + id, group: "group-" + id, effects: "effects-" + id,
 		log: zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)),
 	}
 	if api := os.Getenv("TEST_TOXIPROXY_URL"); api != "" {
@@ -72,9 +74,11 @@ func newField(t *testing.T, name string, target Target) *field {
 	}
 	f.openJournal()
 	f.direct = f.open(f.target.Address)
-	f.ok(f.direct.EnsureTopic(f.Context(), brokers.TopicConfig{
-		Name: f.topic, Partitions: partitions, Groups: []string{f.group},
-	}))
+	for _, topic := range []string{f.topic, f.effects} {
+		f.ok(f.direct.EnsureTopic(f.Context(), brokers.TopicConfig{
+			Name: topic, Partitions: partitions, Groups: []string{f.group},
+		}))
+	}
 	return f
 }
 

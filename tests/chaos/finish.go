@@ -34,25 +34,46 @@ func (f *field) confirmed() {
 // members have stopped.
 func (f *field) judge() Verdict {
 	f.Helper()
-	f.readRest()
+	fresh := &handler{member: Fresh, journal: f.journal}
+	f.read(f.topic, func(m *brokers.Message) error {
+		r, _, err := fresh.describe(m)
+		fresh.write(r, Started, nil)
+		fresh.write(r, Handled, nil)
+		return errors.Join(err, fresh.failure())
+	})
 	f.update()
-	v := Check(History{Sent: f.workload.state(), Records: f.records}, f.target.Limits)
+	v := Check(History{Sent: f.workload.state(), Records: f.records, Effects: f.stored()}, f.target.Limits)
 	f.Log(v.String())
 	f.noErr(v.Err())
 	return v
 }
 
+// stored reads what the handlers have published.
+func (f *field) stored() map[string][]int {
+	f.Helper()
+	var mu sync.Mutex
+	effects := map[string][]int{}
+	f.read(f.effects, func(m *brokers.Message) error {
+		about, err := parse(m)
+		mu.Lock()
+		defer mu.Unlock()
+		effects[about.key] = append(effects[about.key], about.number)
+		return err
+	})
+	return effects
+}
+
 // lastWords is the payload of the message that ends each partition.
 const lastWords = "end"
 
-// readRest reads what the group's position has a fresh member be given, and
-// writes it down as handled by that.
-func (f *field) readRest() {
+// read reads what the group's position on a topic still has a fresh member be
+// given, all partitions at once.
+func (f *field) read(topic string, take func(*brokers.Message) error) {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
-	f.ok(f.endPartitions(ctx))
-	sub, err := f.direct.Subscribe(ctx, brokers.SubscriptionConfig{Group: f.group, Topics: []string{f.topic}})
+	f.ok(f.endPartitions(ctx, topic))
+	sub, err := f.direct.Subscribe(ctx, brokers.SubscriptionConfig{Group: f.group, Topics: []string{topic}})
 	f.ok(err)
 	defer func() { f.noErr(sub.Close(ctx)) }()
 	var reading sync.WaitGroup
@@ -60,16 +81,15 @@ func (f *field) readRest() {
 	for range partitions {
 		p, err := sub.Accept(ctx)
 		if err != nil {
-			f.Errorf("the fresh member was not given every partition: %v", err)
+			f.Errorf("the fresh member was not given every partition of %q: %v", topic, err)
 			return
 		}
-		// Closed by the time that the subscription waits for it.
-		reading.Go(func() { f.noErr(errors.Join(f.readPartition(ctx, p), p.Close(ctx))) })
+		reading.Go(func() { f.noErr(errors.Join(readPartition(ctx, p, take), p.Close(ctx))) })
 	}
 }
 
 // endPartitions publishes the message after which there is nothing more.
-func (f *field) endPartitions(ctx context.Context) error {
+func (f *field) endPartitions(ctx context.Context, topic string) error {
 	publisher, err := f.direct.Publisher(brokers.PublisherConfig{Partitioner: brokers.Explicit()})
 	if err != nil {
 		return err
@@ -77,7 +97,7 @@ func (f *field) endPartitions(ctx context.Context) error {
 	var ends []brokers.Message
 	for id := range int32(partitions) {
 		ends = append(ends, brokers.Message{
-			ID: lastWords + strconv.Itoa(int(id)), Topic: f.topic, Partition: id,
+			ID: lastWords + strconv.Itoa(int(id)), Topic: topic, Partition: id,
 			Key: []byte(lastWords), Payload: []byte(lastWords),
 		})
 	}
@@ -85,23 +105,19 @@ func (f *field) endPartitions(ctx context.Context) error {
 	return errors.Join(err, publisher.Close(ctx))
 }
 
-func (f *field) readPartition(ctx context.Context, p brokers.Partition) error {
-	h := &handler{member: "fresh", journal: f.journal}
+func readPartition(ctx context.Context, p brokers.Partition, take func(*brokers.Message) error) error {
 	for {
 		messages, err := p.Fetch(ctx, brokers.FetchLimit{Messages: 100})
 		if err != nil {
-			return fmt.Errorf("the fresh member did not come to the end of partition %d: %w", p.ID(), err)
+			return fmt.Errorf("the fresh member did not come to the end of %q, partition %d: %w", p.Topic(), p.ID(), err)
 		}
 		for i := range messages {
 			if string(messages[i].Payload) == lastWords {
 				return p.Ack(brokers.Ack{UpTo: messages[i].Offset})
 			}
-			r, _, err := h.describe(&messages[i])
-			if err != nil {
+			if err := take(&messages[i]); err != nil {
 				return err
 			}
-			h.write(r, Started, nil)
-			h.write(r, Handled, nil)
 		}
 	}
 }

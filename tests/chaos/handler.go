@@ -19,6 +19,7 @@ var errFlaky = errors.New("chaos: flaky")
 type handler struct {
 	member  string
 	journal *journal
+	effects string // the topic to publish to
 	// fault says why an attempt fails; nil if it does not. Defaults to flaky.
 	fault func(m message, attempt int) error
 
@@ -35,6 +36,9 @@ func (h *handler) Receive(ctx *actors.Context) error {
 	}
 	h.write(r, Started, nil)
 	err = h.handle(ctx, m, ctx.Attempt())
+	if err == nil {
+		err = ctx.Publish(h.effects, ctx.Event().Payload)
+	}
 	switch {
 	case err == nil:
 		h.write(r, Handled, nil)

@@ -19,7 +19,13 @@ type History struct {
 	Sent map[string][]Outcome
 	// Records are in the order in which they happened.
 	Records []Record
+	// Effects has the numbers of each key for which handlers have published
+	// something, in the order in which the broker stored that.
+	Effects map[string][]int
 }
+
+// Fresh is the member that reads what is left at the end. It publishes nothing.
+const Fresh = "fresh"
 
 // Kind is what a Record says.
 type Kind string

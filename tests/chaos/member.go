@@ -23,6 +23,7 @@ type memberConfig struct {
 	Name    string `json:"name"`
 	Journal string `json:"journal"`
 	Topic   string `json:"topic"`
+	Effects string `json:"effects"`
 	Group   string `json:"group"`
 }
 
@@ -41,7 +42,10 @@ type member struct {
 // newMember makes a member; change the subscription before start to have
 // another policy or other limits.
 func newMember(cfg memberConfig, broker brokers.Broker, journal *journal) (*member, actors.Subscription) {
-	m := &member{name: cfg.Name, handler: &handler{member: cfg.Name, journal: journal}, done: make(chan struct{})}
+	m := &member{
+		name: cfg.Name, done: make(chan struct{}),
+		handler: &handler{member: cfg.Name, journal: journal, effects: cfg.Effects},
+	}
 	return m, actors.Subscription{
 		Group: cfg.Group, Broker: broker, Topics: []string{cfg.Topic},
 		Actor: actors.Shared(m.handler),

@@ -53,7 +53,7 @@ func (f *field) name() string {
 func (f *field) config(name, address string) memberConfig {
 	return memberConfig{
 		Target: f.targetName, Address: address, Name: name,
-		Journal: f.journal.file.Name(), Topic: f.topic, Group: f.group,
+		Journal: f.journal.file.Name(), Topic: f.topic, Effects: f.effects, Group: f.group,
 	}
 }
 

@@ -124,36 +124,57 @@ func (f *field) silenced(name string, toxics ...toxic) {
 }
 
 // A publisher that gives up tells the truth: what it calls not sent is never
-// seen.
+// seen, and what it confirmed is.
 func networkDeadline(f *field) {
 	f.two()
 	f.halt()
 	f.note(Struck, "deadline")
-	mend, err := cut(f.sender)(f.Context())
+	delay, err := f.delayed(f.sender, f.target.Hold/100)
 	f.ok(err)
-	f.pressed(5, f.target.Hold/5)
-	f.ok(mend(f.Context()))
-	f.pressed(20, 3*time.Millisecond)
+	ctx, cancel := context.WithTimeout(f.Context(), f.target.Hold)
+	defer cancel()
+	var publishing sync.WaitGroup
+	for _, key := range f.workload.keys {
+		publishing.Go(func() { f.press(ctx, key, f.target.Hold/50) })
+	}
+	f.pass(f.target.Hold / 3)
+	connection, err := cut(f.sender)(f.Context())
+	f.ok(err)
+	f.pass(f.target.Hold / 3)
+	f.ok(connection(f.Context()))
+	publishing.Wait()
+	f.ok(delay(f.Context()))
 	f.note(Mended, "deadline")
 	f.stream()
 	f.resumes()
 	v := f.finish()
 	if v.NotSent == 0 {
-		f.Error("every publish went well while the connection was cut")
+		f.Error("no publish was given up while the connection was cut")
 	}
 }
 
-// pressed publishes messages of every key, each with little time.
-func (f *field) pressed(each int, timeout time.Duration) {
-	var publishing sync.WaitGroup
-	for _, key := range f.workload.keys {
-		publishing.Go(func() {
-			for range each {
-				ctx, cancel := context.WithTimeout(f.Context(), timeout)
-				f.workload.publishWithin(ctx, key)
-				cancel()
-			}
-		})
+// delayed makes a link so slow that of publishes with little time some are
+// confirmed and some are not, where there is a proxy to do it.
+func (f *field) delayed(l *link, by time.Duration) (mend, error) {
+	if l.proxy == nil {
+		return func(context.Context) error { return nil }, nil
 	}
-	publishing.Wait()
+	ms := int(by.Milliseconds())
+	attributes := map[string]int{"latency": ms, "jitter": ms}
+	return l.poison(f.Context(), []toxic{
+		{Type: "latency", Stream: "downstream", Attributes: attributes},
+		{Type: "latency", Stream: "upstream", Attributes: attributes},
+	})
+}
+
+// press publishes messages of a key one by one, each with little time, until
+// ctx ends.
+func (f *field) press(ctx context.Context, key string, timeout time.Duration) {
+	for ctx.Err() == nil {
+		within, cancel := context.WithTimeout(ctx, timeout)
+		f.workload.publishWithin(within, key)
+		cancel()
+		// Even what fails at once takes its time: no flood of numbers.
+		f.pass(timeout / 2)
+	}
 }

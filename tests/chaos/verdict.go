@@ -71,6 +71,7 @@ const (
 	ruleFence    rule = "not fenced"
 	ruleStranger rule = "never published"
 	rulePlace    rule = "partition changed"
+	ruleEffect   rule = "effects"
 	ruleJournal  rule = "journal"
 )
 
