@@ -37,9 +37,7 @@ func (f *feed) standBy(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-f.lane.recovered:
-			f.mu.Lock()
-			f.pulls.forget()
-			f.mu.Unlock()
+			f.askAnew()
 		case <-f.progress:
 		case <-watch.C:
 			next, err := f.lookAfter(ctx)
@@ -70,6 +68,15 @@ func (f *feed) ask() {
 	}
 }
 
+// askAnew has one request at the server, whatever became of the last one. The
+// server does not mind two.
+func (f *feed) askAnew() {
+	f.mu.Lock()
+	f.pulls.forget()
+	f.mu.Unlock()
+	f.ask()
+}
+
 // lookAfter looks at the consumer of a member that stands by. If nobody owns the
 // partition and something is unacknowledged, it has that delivered again: there
 // may be no new message for ever.
@@ -86,6 +93,7 @@ func (f *feed) lookAfter(ctx context.Context) (next time.Duration, err error) {
 	if _, err := f.lane.set(ctx, info, f.lane.exposing()); err != nil {
 		return 0, err
 	}
+	f.askAnew()
 	err = f.wait(ctx, 2*exposeAfter, func() bool { return f.pin != "" })
 	if pin, over := f.state(); pin != "" || over != nil {
 		return watchPinned, over // whoever collects sets the mode

@@ -98,11 +98,11 @@ func (s *subscription) selfLocked() balance.Member {
 	for slot, l := range s.lanes {
 		owned, leaving, _ := l.state()
 		switch {
+		case owned == nil && !leaving:
+			m.Waits = append(m.Waits, slot)
 		case owned != nil && owned.feed.ctx.Err() == nil:
 			m.Owns = append(m.Owns, slot)
-		case !leaving:
-			m.Waits = append(m.Waits, slot)
-		}
+		} // else the epoch has ended, and its owner has not closed it
 	}
 	slices.SortFunc(m.Owns, balance.Slot.Compare)
 	slices.SortFunc(m.Waits, balance.Slot.Compare)
