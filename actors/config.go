@@ -34,8 +34,9 @@ type Config struct {
 	// fetch. Default to 262,144 messages and 256 MiB.
 	MaxInFlight      int
 	MaxInFlightBytes int
-	// Observe is told of every [Event], in the goroutine where it happens: it
-	// must be quick and may not call back into the system. Defaults to none.
+	// Observe is told of every [Event], in the goroutine where it happens and
+	// often under a partition's lock: it must be quick and may not call back into
+	// the system. Defaults to none.
 	Observe func(Event)
 }
 
@@ -107,8 +108,8 @@ type Subscription struct {
 	// neither settled nor parked. Default to 4,096 messages and 16 MiB.
 	MaxInFlight      int
 	MaxInFlightBytes int
-	// MaxParked bounds what one partition holds at and behind parked keys.
-	// Defaults to 1,024.
+	// MaxParked bounds what one partition holds at and behind keys that wait for
+	// a second or more: parked, or in a long back-off. Defaults to 1,024.
 	MaxParked int
 	// MaxGap bounds what is settled above the low-water mark, where the broker
 	// acknowledges prefixes only. Defaults to 1,000,000.

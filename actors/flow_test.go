@@ -395,3 +395,54 @@ func TestInFlightIsBounded(t *testing.T) {
 		})
 	}
 }
+
+// Partitions share few workers fairly, and no worker hands its permit on before
+// it has done something: they once did so for ever.
+func TestManyPartitionsShareFewWorkers(t *testing.T) {
+	inWorld(t, memory.Config{Partitions: 12}, func(w *world) {
+		for i := range 600 {
+			w.publish(fmt.Sprint(i), "x")
+		}
+		var now, most, done atomic.Int64
+		w.start(actors.Subscription{Concurrency: 4, Actor: actors.Func(func(context.Context, brokers.Message) error {
+			most.Store(max(most.Load(), now.Add(1)))
+			<-time.After(time.Millisecond)
+			now.Add(-1)
+			done.Add(1)
+			return nil
+		})})
+		w.pass(600 / 4 * 2 * time.Millisecond)
+		if done.Load() != 600 || most.Load() != 4 {
+			t.Fatalf("%d of 600 handled, %d at once; want 4", done.Load(), most.Load())
+		}
+	})
+}
+
+// The backlog of a hot key that only retries in a moment is in flight, not
+// parked: it is no overflow.
+func TestAShortRetryIsNoOverflow(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		w.start(actors.Subscription{
+			MaxParked: 10, MaxInFlight: 100, Policy: constant(5, time.Millisecond),
+			Actor: actors.Func(func(ctx context.Context, m brokers.Message) error { return nil }),
+			Middleware: []actors.Middleware{func(next actors.Handler) actors.Handler {
+				return actors.HandlerFunc(func(ctx *actors.Context) error {
+					if ctx.Attempt() == 1 {
+						return errFlaky
+					}
+					return next.Receive(ctx)
+				})
+			}},
+		})
+		for i := range 500 {
+			w.publish("hot", fmt.Sprint(i))
+		}
+		w.pass(time.Minute)
+		if over := seen[actors.Overflowed](w); len(over) != 0 {
+			t.Fatalf("overflow: %+v", over)
+		}
+		if r := w.stop(); r.Handled != 500 || r.Retried != 500 {
+			t.Fatalf("report: %v", r)
+		}
+	})
+}

@@ -28,7 +28,8 @@ type HandlerFunc func(ctx *Context) error
 func (f HandlerFunc) Receive(ctx *Context) error { return f(ctx) }
 
 // Middleware wraps a Handler: what it does before and after calling the next
-// one surrounds every attempt, and the error it returns is what is judged.
+// one surrounds every attempt, and the error it returns is what is judged. It
+// surrounds letters and timers too, for which [Context.Event] is nil.
 type Middleware func(next Handler) Handler
 
 // Starter is implemented by a key's actor that wants to prepare itself before

@@ -132,7 +132,7 @@ func (r *region) enter(it *item, k keyed) {
 	it.place = r.track.fetched(it.message.Offset)
 	r.bytes += int(it.size)
 	c := r.home(k)
-	if c.state == cellWaiting {
+	if c.state == cellWaiting && c.held {
 		it = it.detach()
 	}
 	r.sched.add(c, it)

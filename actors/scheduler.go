@@ -44,6 +44,7 @@ type cell struct {
 	debts      int32 // decisions that must be published again before anything starts
 	state      cellState
 	kind       cellKind
+	held       bool      // its queue counts as held
 	ready      *cell     // the next in the run queue
 	value      any       // the user's actor; nil until the first message
 	extra      *extras   // timers, stash, children
@@ -138,7 +139,9 @@ func (s *scheduler) add(c *cell, it *item) {
 		s.unlinkIdle(c)
 		s.makeReady(c)
 	case cellWaiting:
-		s.hold(it, 1)
+		if c.held {
+			s.hold(it, 1)
+		}
 	}
 }
 
@@ -238,13 +241,17 @@ func (s *scheduler) settleState(c *cell, now int64) {
 	s.linkIdle(c, now)
 }
 
-// wait ends the turn of c, which then starts nothing until wake.
-func (s *scheduler) wait(c *cell) {
+// wait ends the turn of c, which then starts nothing until wake. If it waits for
+// long, its messages count as held rather than as in flight.
+func (s *scheduler) wait(c *cell, long bool) {
 	s.running--
 	c.state = cellWaiting
+	c.held = long
 	s.waiting[c] = struct{}{}
-	for it := c.head; it != nil; it = it.next {
-		s.hold(it, 1)
+	if long {
+		for it := c.head; it != nil; it = it.next {
+			s.hold(it, 1)
+		}
 	}
 }
 
@@ -254,8 +261,10 @@ func (s *scheduler) wake(c *cell, now int64) {
 		return
 	}
 	delete(s.waiting, c)
-	for it := c.head; it != nil; it = it.next {
-		s.hold(it, -1)
+	if c.held {
+		for it := c.head; it != nil; it = it.next {
+			s.hold(it, -1)
+		}
 	}
 	s.settleState(c, now)
 }

@@ -46,7 +46,7 @@ func newSubscription(sys *System, cfg Subscription) *subscription {
 	cfg = cfg.withDefaults()
 	s := &subscription{
 		sys: sys, cfg: cfg, plan: cfg.Actor.blueprint(), regions: make(map[home]*region),
-		log: sys.cfg.Logger.With(zap.String("group", cfg.Group)),
+		log: rateLimited(sys.cfg.Logger).With(zap.String("group", cfg.Group)),
 	}
 	features := cfg.Broker.Features()
 	s.individualAcks, s.sequenced = features.IndividualAcks, features.SequencedPublish

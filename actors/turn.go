@@ -55,7 +55,7 @@ func (r *region) nextTurn(t *turn) bool {
 		c, chain, _ := r.sched.next(limit)
 		if c.debts > 0 {
 			r.sched.prepend(c, chain, chainLen(chain))
-			r.sched.wait(c)
+			r.sched.wait(c, true)
 			continue
 		}
 		*t = turn{cell: c, chain: chain, poison: r.solo && r.convicted(chain)}

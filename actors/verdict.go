@@ -54,7 +54,7 @@ func (r *region) apply(t *turn, now int64) (after func()) {
 	}
 	switch v.Kind {
 	case supervision.GiveBack:
-		r.sched.wait(c)
+		r.sched.wait(c, false)
 	case supervision.Retry:
 		r.retry(t, now)
 	case supervision.Park:
@@ -67,7 +67,7 @@ func (r *region) apply(t *turn, now int64) (after func()) {
 		r.sub.suspend(t.failure)
 		r.sched.finish(c, now)
 	case supervision.Stop:
-		r.sched.wait(c)
+		r.sched.wait(c, false)
 		stopped := &StoppedError{Place: r.place(c.head), Failure: t.failure, Reason: v.Reason}
 		return func() { r.sub.sys.stop(stopped) }
 	}
@@ -122,8 +122,9 @@ func (c *cell) worsen(f supervision.Failure) *trouble {
 	return tr
 }
 
-// longWait is from when on a waiting key's messages are copied out of the
-// batches they came in, whose memory they would keep.
+// longWait is from when on a waiting key's messages count as held (MaxParked)
+// rather than as in flight, and are copied out of the batches they came in,
+// whose memory they would keep. Shorter waits end before that would help.
 const longWait = time.Second
 
 // await lets the key start nothing for a while.
@@ -135,7 +136,7 @@ func (r *region) await(c *cell, d time.Duration, now int64) {
 	if d >= longWait {
 		c.detach()
 	}
-	r.sched.wait(c)
+	r.sched.wait(c, d >= longWait)
 	r.setAlarm(now)
 }
 
@@ -172,7 +173,7 @@ func (r *region) bury(t *turn) (after func()) {
 	letter := supervision.Encode(it.message, info, r.sub.cfg.Policy.DeadLetter)
 	brief := supervision.Encode(it.message, info.Brief(), r.sub.cfg.Policy.DeadLetter)
 	c.mend(&r.timers)
-	r.sched.wait(c)
+	r.sched.wait(c, false)
 	d := r.newDecision(c, it, []brokers.Message{letter}, true)
 	d.buried = &DeadLettered{Place: place, Failure: t.failure, Reason: t.verdict.Reason}
 	d.brief = &brief
