@@ -13,13 +13,9 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 )
 
-const (
-	// burstMark begins the last token of the subject on which the server
-	// confirms a burst of acknowledgements; the numbers of pulls have none.
-	burstMark = "a"
-	// ackSoon is how many acknowledgements do not wait for AckInterval.
-	ackSoon = 512
-)
+// burstMark begins the last token of the subject on which the server confirms a
+// burst of acknowledgements; the numbers of pulls have none.
+const burstMark = "a"
 
 // acks are a feed's acknowledgements. They are sent in bursts, the last of each
 // with a request for its confirmation. The server takes them in order, so that
@@ -106,7 +102,8 @@ func (f *feed) acknowledge(seq uint64) {
 // scheduleAcks sees to it that acks.due is sent. It needs f.mu.
 func (f *feed) scheduleAcks() {
 	a := &f.acks
-	soon := len(a.due) >= ackSoon
+	// What holds up the server does not wait. The larger a burst the cheaper.
+	soon := 2*len(a.due) >= f.lane.sub.cfg.MaxUnsettled
 	if a.set && !soon {
 		return
 	}

@@ -91,8 +91,8 @@ var serverGoroutines = []goleak.Option{
 
 const serverPackage = "github.com/nats-io/nats-server/v2/server."
 
-// manage does something to each consumer of a group, as an operator would.
-func (ls *lines) manage(do func(context.Context, jetstream.Stream, string) error, topic, group string) error {
+// admin does something to the server, as an operator would.
+func (ls *lines) admin(do func(context.Context, jetstream.JetStream) error) error {
 	nc, err := client.Connect("", ls.options(&line{dial: ls.dial})...)
 	if err != nil {
 		return err
@@ -104,17 +104,28 @@ func (ls *lines) manage(do func(context.Context, jetstream.Stream, string) error
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	stream, err := js.Stream(ctx, topic)
-	if err != nil {
-		return err
-	}
-	names := stream.ConsumerNames(ctx)
-	for name := range names.Name() {
-		if strings.HasPrefix(name, group+"-") {
-			err = errors.Join(err, do(ctx, stream, name))
+	return do(ctx, js)
+}
+
+// manage does something to each consumer of a group.
+func (ls *lines) manage(do func(context.Context, jetstream.Stream, string) error, topic, group string) error {
+	return ls.admin(func(ctx context.Context, js jetstream.JetStream) error {
+		stream, err := js.Stream(ctx, topic)
+		if err != nil {
+			return err
 		}
-	}
-	return errors.Join(err, names.Err())
+		names := stream.ConsumerNames(ctx)
+		for name := range names.Name() {
+			if strings.HasPrefix(name, group+"-") {
+				err = errors.Join(err, do(ctx, stream, name))
+			}
+		}
+		return errors.Join(err, names.Err())
+	})
+}
+
+func (ls *lines) deleteStream(topic string) error {
+	return ls.admin(func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, topic) })
 }
 
 func deleteConsumer(ctx context.Context, s jetstream.Stream, name string) error {

@@ -20,8 +20,10 @@ var errCut = errors.New("the line is cut")
 type lines struct {
 	dial    func() (net.Conn, error)
 	options func(*line) []client.Option
-	mu      sync.Mutex
-	of      map[brokers.Broker]*line
+	change  func(*nats.Config) // may be nil
+
+	mu sync.Mutex
+	of map[brokers.Broker]*line
 }
 
 // embeddedLines are lines to a server in this process.
@@ -42,7 +44,7 @@ func serverLines(address string) *lines {
 
 func (ls *lines) harness() brokertest.Harness {
 	return brokertest.Harness{
-		Open: ls.open,
+		Open: ls.openRoomy,
 		// Above what both servers take, 1 MiB and some.
 		RefusedBytes: 2 << 20,
 		Lease:        lease,
@@ -59,9 +61,32 @@ func (ls *lines) harness() brokertest.Harness {
 	}
 }
 
+// roomy lets the suite fetch without acknowledging as much as it likes: in
+// Fetch/PauseOne that is all that can be published while a lease lasts.
+type roomy struct{ brokers.Broker }
+
+func (r roomy) Subscribe(ctx context.Context, cfg brokers.SubscriptionConfig) (brokers.Subscription, error) {
+	if cfg.MaxUnsettled == 0 {
+		cfg.MaxUnsettled = 1 << 16
+	}
+	return r.Broker.Subscribe(ctx, cfg)
+}
+
+func (ls *lines) openRoomy(ctx context.Context) (brokers.Broker, error) {
+	b, err := ls.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return roomy{b}, nil
+}
+
 func (ls *lines) open(ctx context.Context) (brokers.Broker, error) {
 	l := &line{dial: ls.dial}
-	b, err := nats.Open(ctx, config(ls.options(l)...))
+	cfg := config(ls.options(l)...)
+	if ls.change != nil {
+		ls.change(&cfg)
+	}
+	b, err := nats.Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +102,9 @@ func (ls *lines) open(ctx context.Context) (brokers.Broker, error) {
 func (ls *lines) line(b brokers.Broker) *line {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	if r, ok := b.(roomy); ok {
+		b = r.Broker
+	}
 	return ls.of[b]
 }
 
@@ -86,6 +114,40 @@ type line struct {
 	mu    sync.Mutex
 	down  bool
 	conns []net.Conn
+	reads sync.RWMutex // held while nothing comes through
+	sends sync.RWMutex // held while nothing goes through
+}
+
+// gated is a connection over a line that can be held.
+type gated struct {
+	net.Conn
+	l *line
+}
+
+func (g gated) Read(b []byte) (int, error) {
+	n, err := g.Conn.Read(b)
+	g.l.reads.RLock() // what was on its way comes when the line is let go
+	defer g.l.reads.RUnlock()
+	return n, err
+}
+
+func (g gated) Write(b []byte) (int, error) {
+	g.l.sends.RLock()
+	defer g.l.sends.RUnlock()
+	return g.Conn.Write(b)
+}
+
+// hold lets nothing through, in both ways, until let is called.
+func (l *line) hold() (let func()) {
+	l.reads.Lock()
+	l.sends.Lock()
+	return func() { l.reads.Unlock(); l.sends.Unlock() }
+}
+
+// holdAnswers lets nothing come from the server until let is called.
+func (l *line) holdAnswers() (let func()) {
+	l.reads.Lock()
+	return l.reads.Unlock
 }
 
 // InProcessConn is what a client asks of an embedded server.
@@ -96,10 +158,11 @@ func (l *line) InProcessConn() (net.Conn, error) {
 		return nil, errCut
 	}
 	conn, err := l.dial()
-	if err == nil {
-		l.conns = append(l.conns, conn)
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	l.conns = append(l.conns, conn)
+	return gated{conn, l}, nil
 }
 
 // Dial is what a client asks of the network.
