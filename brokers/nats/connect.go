@@ -50,8 +50,11 @@ func dial(ctx context.Context, cfg Config, l *link) (*nats.Conn, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
 	}
-	if err := ctx.Err(); err != nil || timeout <= 0 {
-		return nil, fmt.Errorf("%w", context.Cause(ctx))
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if timeout <= 0 {
+		return nil, context.DeadlineExceeded
 	}
 	options := []nats.Option{
 		nats.Name(cfg.Name),

@@ -62,8 +62,5 @@ func partitionConsumer(group string, partition int32) string {
 	return token(group) + "-p" + strconv.Itoa(int(partition))
 }
 
-// competingConsumer is the durable consumer of a competing group.
-func competingConsumer(group string) string { return token(group) + "-all" }
-
 // membersSubject is where the members of a group tell each other what they own.
 func membersSubject(group string) string { return "troupe.members." + token(group) }

@@ -9,8 +9,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// errNotReady is why a server that was started is given up.
-var errNotReady = errors.New("embedded: server not ready in time")
+// errNotReady is why a server that was started is given up: its directory cannot
+// be used, or its store is too large for the time.
+var errNotReady = errors.New("embedded: server not ready")
 
 // Server is a NATS server with JetStream in this process. It listens on no port.
 type Server struct{ s *server.Server }
@@ -34,11 +35,11 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
-	s.Start()
+	s.Start() // reads the store
 	srv := &Server{s: s}
-	if !s.ReadyForConnections(cfg.StartTimeout) || !s.JetStreamEnabled() {
+	if !s.JetStreamEnabled() || !s.ReadyForConnections(cfg.StartTimeout) {
 		srv.Close()
-		return nil, fmt.Errorf("%w: directory %q, %v", errNotReady, cfg.Dir, cfg.StartTimeout)
+		return nil, fmt.Errorf("%w: in %v, directory %q", errNotReady, cfg.StartTimeout, cfg.Dir)
 	}
 	return srv, nil
 }
