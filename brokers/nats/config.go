@@ -47,8 +47,8 @@ type Config struct {
 	// Defaults to 10 s.
 	PinnedTTL time.Duration
 	// AckWait is when the server delivers again what an owner has had for so
-	// long. The driver drops such repeats, and finds by itself what was lost on
-	// the way, so it is a last resort. Defaults to 1 h.
+	// long. The driver drops such repeats, which only count as deliveries, and
+	// finds by itself what was lost on the way. Defaults to 24 h.
 	AckWait time.Duration
 	// Prefetch and PrefetchBytes bound what a partition holds ready in this
 	// process beyond what was fetched. Default to 1,024 messages, or
@@ -115,7 +115,7 @@ func (c Config) withDefaults() Config {
 		c.DedupWindow = min(c.DedupWindow, c.MaxAge) // the server refuses more
 	}
 	c.PinnedTTL = cmp.Or(c.PinnedTTL, 10*time.Second)
-	c.AckWait = cmp.Or(c.AckWait, time.Hour)
+	c.AckWait = cmp.Or(c.AckWait, 24*time.Hour)
 	c.Prefetch = cmp.Or(c.Prefetch, 1024)
 	c.PrefetchBytes = cmp.Or(c.PrefetchBytes, 4<<20)
 	c.MemberInterval = cmp.Or(c.MemberInterval, 2*time.Second)

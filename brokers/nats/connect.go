@@ -76,6 +76,7 @@ func dial(ctx context.Context, cfg Config, l *link) (*nats.Conn, error) {
 	options = append(options,
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.lost(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.complaint(err) }),
 	)
 	return nats.Connect(strings.Join(cfg.Servers, ","), options...)
 }

@@ -52,6 +52,7 @@ type feed struct {
 	ledger  ledger            // fetched and not settled
 	flowing bool              // the queue is in order, and what comes continues it
 	seen    map[uint64]bool   // while it is not: what came in this round of collecting
+	late    []uint64          // what came when the feed was over
 
 	pulls pulls
 	acks  acks
@@ -134,11 +135,14 @@ func (f *feed) signal() {
 func (f *feed) receive(m *nats.Msg) {
 	f.mu.Lock()
 	defer f.unlock()
-	if f.err != nil {
-		return
-	}
 	d, ok := parseDelivery(m.Reply)
-	if !ok {
+	switch {
+	case f.err != nil:
+		if ok {
+			f.giveBackLate(m, d)
+		}
+		return
+	case !ok:
 		f.answered(m)
 		return
 	}
@@ -157,6 +161,13 @@ func (f *feed) receive(m *nats.Msg) {
 		f.enqueue(decode(m, d, f.delivery.Stream))
 	}
 	f.signal()
+}
+
+// giveBackLate takes a delivery that comes while the feed gives back what it has.
+func (f *feed) giveBackLate(m *nats.Msg, d delivery) {
+	if errors.Is(f.err, errReleased) && f.follow(m, d) == nil {
+		f.late = append(f.late, d.seq)
+	}
 }
 
 // follow checks that a delivery is for this feed's pin, and the next one.

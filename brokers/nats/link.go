@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 )
 
@@ -104,6 +105,16 @@ func (l *link) note(up bool, err error) {
 		return
 	}
 	l.log.Warn("nats: connection lost", zap.Error(err))
+}
+
+// complaint logs what the client says of its connection besides. What is not
+// allowed is for people to mend, the rest is a sign of what else is noticed.
+func (l *link) complaint(err error) {
+	if errors.Is(err, nats.ErrPermissionViolation) {
+		l.log.Warn("nats: not allowed", zap.Error(err))
+		return
+	}
+	l.log.Debug("nats: client", zap.Error(err))
 }
 
 func (l *link) told() []watch {

@@ -277,6 +277,39 @@ func TestCrashAboveAGap(t *testing.T) {
 	}
 }
 
+// An owner that gives its partition back in the middle of a backlog leaves the
+// next one nothing to wait for, and nothing twice but what it had not settled.
+func TestHandOverUnderLoad(t *testing.T) {
+	t.Parallel()
+	ls := embeddedLines(startEmbedded(t))
+	b := open(t, ls)
+	topic := makeTopic(t, b, 1)
+	publish(t, b, numbered(topic, 0, "k", 0, 5000)...)
+	s := subscribe(t, b, name("group"), topic)
+	t.Cleanup(func() { _ = s.Close(ended()) })
+	p := accept(t, s)
+	settled := 0
+	var took []time.Duration
+	for range 5 {
+		got := fetch(t, p, 300)
+		wantNumbers(t, got, settled, settled+300)
+		if err := p.Ack(brokers.Ack{UpTo: got[199].Offset}); err != nil {
+			t.Fatal(err)
+		}
+		settled += 200
+		began := time.Now()
+		if err := p.Close(within(t)); err != nil {
+			t.Fatal(err)
+		}
+		p = accept(t, s)
+		took = append(took, time.Since(began))
+	}
+	wantNumbers(t, fetch(t, p, 100), settled, settled+100)
+	if slices.Sort(took); took[2] > 300*time.Millisecond {
+		t.Errorf("handing over took %v; want less than the time to have messages exposed", took)
+	}
+}
+
 // An owner that is held up for longer than PinnedTTL is fenced before another
 // member owns, and what it says later changes nothing.
 func TestStalledOwnerIsFenced(t *testing.T) {

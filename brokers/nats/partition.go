@@ -148,8 +148,8 @@ func (p *partition) keep() {
 		}
 		err := p.beat(p.feed.ctx)
 		if err == nil && verify {
-			err = p.goOn()
-			verify = err != nil
+			p.goOn()
+			verify = false
 		}
 		beat.Reset(p.after(err))
 	}
@@ -181,8 +181,9 @@ func (p *partition) recovered() {
 	}
 }
 
-// beat renews the pin and asks whether it is still this epoch's. An error means
-// that this could not be told.
+// beat renews the pin, and asks whether it is still this epoch's and whether all
+// that the server has delivered has come. An error means that this could not be
+// told.
 func (p *partition) beat(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, max(p.ttl/3, 50*time.Millisecond))
 	defer cancel()
@@ -202,9 +203,23 @@ func (p *partition) beat(ctx context.Context) error {
 		return nil
 	}
 	p.extend(sent)
+	p.receivedAll(info.Delivered.Consumer)
 	p.unstick(info)
 	_, err = p.lane.set(ctx, info, p.lane.normal()) // another member may have changed it by mistake
 	return err
+}
+
+// receivedAll ends the epoch if a delivery up to that number was lost.
+func (p *partition) receivedAll(last uint64) {
+	f := p.feed
+	if f.wait(f.ctx, arrival, func() bool { return f.consumer >= last }) != nil {
+		return // it is over anyway
+	}
+	f.mu.Lock()
+	defer f.unlock()
+	if f.consumer < last {
+		f.fail(fmt.Errorf("%w: %d of %d came", errHole, f.consumer, last))
+	}
 }
 
 // renew sends a request that keeps the pin and can bring no message, as every
@@ -254,25 +269,13 @@ func (p *partition) unstick(info *jetstream.ConsumerInfo) {
 	f.refill()
 }
 
-// goOn lets the epoch live on over a lost connection, if all that the server
-// has delivered has come. An error means that this could not be told.
-func (p *partition) goOn() error {
-	f := p.feed
-	info, err := p.lane.info(f.ctx)
-	if err != nil {
-		return err
-	}
-	last := info.Delivered.Consumer
-	if err := f.wait(f.ctx, arrival, func() bool { return f.consumer >= last }); err != nil {
-		return nil //nolint:nilerr // the feed is over, which keep sees
-	}
-	f.mu.Lock()
-	if f.consumer < last {
-		f.fail(fmt.Errorf("%w: %d of %d deliveries came before the connection was lost", errHole, f.consumer, last))
-	}
-	f.pulls.forget()
-	f.refill()
-	f.unlock()
-	f.repeatAcks()
-	return nil
+// goOn lets the epoch live on over a lost connection, in which nothing else was
+// lost: it asks for messages again, and acknowledges again what may not have got
+// through.
+func (p *partition) goOn() {
+	p.feed.mu.Lock()
+	p.feed.pulls.forget()
+	p.feed.refill()
+	p.feed.unlock()
+	p.feed.repeatAcks()
 }

@@ -23,9 +23,9 @@ func (f *feed) release(ctx context.Context) error {
 
 func (f *feed) giveBack(ctx context.Context) error {
 	f.mu.Lock()
-	was, pin := f.err, f.pin
+	was := f.err
 	if was == nil {
-		// From here on nothing is received, fetched or acknowledged.
+		// From here on nothing is fetched or acknowledged.
 		f.err = errReleased
 		f.acks.stop()
 	}
@@ -33,15 +33,18 @@ func (f *feed) giveBack(ctx context.Context) error {
 	f.signal()
 	f.acks.sending.Lock() // until what was being sent is
 	defer f.acks.sending.Unlock()
-	_ = f.sub.Unsubscribe() // it fails only without a connection, and then nothing is to be ended
 	defer f.cancel(fmt.Errorf("%w: %w", brokers.ErrRevoked, errReleased))
+	if was == nil {
+		f.drain(ctx)
+	}
+	_ = f.sub.Unsubscribe() // it fails only without a connection, and then nothing is to be ended
 
 	f.mu.Lock()
-	acks, rest := f.acks.all(), f.unacknowledged()
+	pin, acks, rest := f.pin, f.acks.all(), f.unacknowledged()
 	f.mu.Unlock()
 	switch {
 	case was != nil && len(acks) > 0:
-		return fmt.Errorf("%d acknowledgements are not confirmed: %w", len(acks), context.Cause(f.ctx))
+		return fmt.Errorf("nats: %d acknowledgements are not confirmed: %w", len(acks), context.Cause(f.ctx))
 	case was != nil:
 		return nil
 	case pin == "":
@@ -58,14 +61,30 @@ func (f *feed) giveBack(ctx context.Context) error {
 	return err
 }
 
-// unacknowledged lists what was received and not settled, in order. It needs
-// f.mu.
+// drain receives what the server has sent, which is given back with the rest,
+// and has it send no more.
+func (f *feed) drain(ctx context.Context) {
+	if ctx.Err() != nil || f.lane.sub.b.link.isCut() {
+		return
+	}
+	drained := make(chan struct{})
+	f.sub.SetClosedHandler(func(string) { close(drained) })
+	if f.sub.Drain() != nil {
+		return // there is no connection
+	}
+	select {
+	case <-drained:
+	case <-ctx.Done():
+	}
+}
+
+// unacknowledged lists what was received and not settled. It needs f.mu.
 func (f *feed) unacknowledged() []uint64 {
 	seqs := slices.Collect(f.ledger.unsettled())
 	for i := range f.queue {
 		seqs = append(seqs, uint64(f.queue[i].Offset))
 	}
-	return seqs
+	return append(seqs, f.late...)
 }
 
 // unpin lets another member have the partition at once. Without it the server

@@ -75,7 +75,7 @@ func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (b
 }
 
 func validateSubscription(cfg brokers.SubscriptionConfig) error {
-	field := ""
+	var field string
 	switch {
 	case cfg.Group == "":
 		field = "Group is empty"

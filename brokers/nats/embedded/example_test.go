@@ -16,13 +16,13 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 
 	broker, err := brokers.Open(ctx, "nats://embedded?sync=always&dir="+dir, embedded.Driver)
 	if err != nil {
 		panic(err)
 	}
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 	if err := broker.EnsureTopic(ctx, brokers.TopicConfig{Name: "orders", Partitions: 4}); err != nil {
 		panic(err)
 	}
