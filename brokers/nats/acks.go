@@ -27,7 +27,13 @@ type acks struct {
 	timer   *time.Timer
 	set     bool // timer
 	bursts  []burst
-	number  uint64
+	count   uint64 // of bursts
+
+	// Where only a prefix is acknowledged: what it ends with, and a consumer
+	// sequence for it, which must grow with each acknowledgement and be none that
+	// comes later than it.
+	upTo  uint64
+	floor uint64
 }
 
 // burst are acknowledgements that are not confirmed.
@@ -68,13 +74,17 @@ func (a *acks) stop() {
 	}
 }
 
-// all returns what is not confirmed.
+// all returns what is not confirmed. Of prefixes the last one is all.
 func (a *acks) all() []uint64 {
 	var seqs []uint64
 	for _, b := range a.bursts {
 		seqs = append(seqs, b.seqs...)
 	}
-	return append(seqs, a.due...)
+	seqs = append(seqs, a.due...)
+	if a.upTo > 0 && len(seqs) > 0 {
+		return seqs[len(seqs)-1:]
+	}
+	return seqs
 }
 
 // settle notes what was settled. It returns [brokers.ErrRevoked] if the feed is
@@ -85,6 +95,10 @@ func (f *feed) settle(a brokers.Ack) error {
 	if f.err != nil {
 		return context.Cause(f.ctx)
 	}
+	if f.lane.prefix() {
+		f.settlePrefix(a)
+		return nil
+	}
 	before := len(f.acks.due)
 	f.acks.due = f.ledger.settle(f.acks.due, a.UpTo, a.Above)
 	if len(f.acks.due) > before {
@@ -93,8 +107,23 @@ func (f *feed) settle(a brokers.Ack) error {
 	return nil
 }
 
-// acknowledge has one message acknowledged. It needs f.mu.
+// settlePrefix is settle where only a prefix is acknowledged. It needs f.mu.
+func (f *feed) settlePrefix(a brokers.Ack) {
+	f.ledger.settle(nil, a.UpTo, a.Above)
+	upTo := min(uint64(max(a.UpTo, 0)), f.ledger.last)
+	if upTo > f.acks.upTo {
+		f.acks.upTo = upTo
+		f.acks.due = append(f.acks.due[:0], upTo)
+		f.scheduleAcks()
+	}
+	f.refill()
+}
+
+// acknowledge has one message acknowledged, which was not fetched. It needs f.mu.
 func (f *feed) acknowledge(seq uint64) {
+	if f.lane.prefix() {
+		return // there may be a gap below it
+	}
 	f.acks.due = append(f.acks.due, seq)
 	f.scheduleAcks()
 }
@@ -130,10 +159,11 @@ func (f *feed) sendAcks() {
 		f.mu.Unlock()
 		return
 	}
-	a.number++
-	b := burst{number: a.number, conn: f.nc.Stats().Reconnects, seqs: a.due}
+	a.count++
+	b := burst{number: a.count, conn: f.nc.Stats().Reconnects, seqs: a.due}
 	a.due = make([]uint64, 0, len(b.seqs))
 	a.bursts = append(a.bursts, b)
+	a.floor++
 	subjects := f.ackSubjects(slices.Values(b.seqs))
 	f.mu.Unlock()
 
@@ -171,7 +201,11 @@ func (f *feed) ackSubjects(seqs iter.Seq[uint64]) iter.Seq[string] {
 	head := f.acks.prefix + "1."
 	// The server looks only at the stream's sequence, if the consumer's is one
 	// that it has given.
-	tail := "." + strconv.FormatUint(f.consumer, 10) + ".0.0"
+	number := f.consumer
+	if f.lane.prefix() {
+		number = f.acks.floor
+	}
+	tail := "." + strconv.FormatUint(number, 10) + ".0.0"
 	return func(yield func(string) bool) {
 		b := make([]byte, 0, len(head)+20+len(tail))
 		for seq := range seqs {

@@ -205,6 +205,8 @@ func publishDriver(broker brokers.Broker, topic string, body []byte, order broke
 func BenchmarkConsume(b *testing.B) {
 	ls := benchLines(b)
 	js, broker := bare(b, ls), open(b, ls)
+	ls.change = modes["Prefix"]
+	prefixes := open(b, ls)
 	topic := makeTopic(b, broker, 1)
 	dropTopic(b, js, topic)
 	if err := publishDriver(broker, topic, make([]byte, 1024), brokers.OrderNone); err != nil {
@@ -214,6 +216,7 @@ func BenchmarkConsume(b *testing.B) {
 		compete(b, []contender{
 			{"bare", func() (func() error, error) { return consumeBare(js, topic, jetstream.AckExplicitPolicy) }},
 			{"driver", func() (func() error, error) { return consumeDriver(b, broker, topic) }},
+			{"prefix", func() (func() error, error) { return consumeDriver(b, prefixes, topic) }},
 			{"bare-ackall", func() (func() error, error) { return consumeBare(js, topic, jetstream.AckAllPolicy) }},
 		})
 	}

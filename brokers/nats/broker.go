@@ -45,10 +45,11 @@ func (b *Broker) Name() string { return "nats" }
 
 // Features implements [brokers.Broker].
 func (b *Broker) Features() brokers.Features {
+	each := b.cfg.Acks == AcksEach
 	return brokers.Features{
-		IndividualAcks: true,
+		IndividualAcks: each,
 		Durable:        true,
-		DeliveryCount:  true,
+		DeliveryCount:  each,
 		Deduplication:  true,
 		TTL:            true,
 	}

@@ -90,7 +90,12 @@ func (f *feed) lookAfter(ctx context.Context) (next time.Duration, err error) {
 	case info.NumAckPending == 0:
 		return watchIdle, nil
 	}
-	if _, err := f.lane.set(ctx, info, f.lane.exposing()); err != nil {
+	if f.lane.prefix() {
+		err = f.lane.rewind(ctx)
+	} else {
+		_, err = f.lane.set(ctx, info, f.lane.exposing())
+	}
+	if err != nil {
 		return 0, err
 	}
 	f.askAnew()
@@ -142,8 +147,16 @@ func (f *feed) collect(ctx context.Context) error {
 	}
 	f.mu.Lock()
 	known := f.counted == 1 // to nobody else
+	f.acks.floor = info.AckFloor.Consumer
 	f.mu.Unlock()
-	if info.NumAckPending > 1 || !known {
+	switch {
+	case info.NumAckPending <= 1 && known:
+	case f.lane.prefix():
+		if err := f.lane.rewind(ctx); err != nil {
+			return err
+		}
+		f.startOver()
+	default:
 		if info, err = f.collectAll(ctx, info); err != nil {
 			return err
 		}
@@ -153,6 +166,16 @@ func (f *feed) collect(ctx context.Context) error {
 	}
 	f.flow()
 	return f.over()
+}
+
+// startOver forgets what came before the consumer was rewound. Nothing has come
+// since, as nothing was asked for.
+func (f *feed) startOver() {
+	f.mu.Lock()
+	defer f.unlock()
+	f.queue, f.bytes = nil, 0
+	f.consumer, f.highest = 0, 0
+	f.acks.floor = 0
 }
 
 // own asks for the consumer, and checks that it is still this feed's.

@@ -11,6 +11,19 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 )
 
+// AckMode is how messages are acknowledged to the server.
+type AckMode uint8
+
+const (
+	// AcksEach: each message by itself. What is settled above a gap does not come
+	// again after a crash, and the server counts deliveries.
+	AcksEach AckMode = iota
+	// AcksPrefix: all up to one, as on Kafka. It is about 1.5 times faster to
+	// read. Everything above a gap comes again after a crash, and as long as
+	// there is a gap the server keeps account of each message above it.
+	AcksPrefix
+)
+
 // Config is how to reach the servers, how topics are made, and how long the
 // driver waits for what.
 type Config struct {
@@ -46,6 +59,9 @@ type Config struct {
 	// group's consumers when they are made; later members read it there.
 	// Defaults to 10 s.
 	PinnedTTL time.Duration
+	// Acks is how messages are acknowledged, which must be the same in all members
+	// of a group, and for ever. Defaults to AcksEach.
+	Acks AckMode
 	// AckWait is when the server delivers again what an owner has had for so
 	// long. The driver drops such repeats, which only count as deliveries, and
 	// finds by itself what was lost on the way. Defaults to 24 h.
@@ -97,6 +113,9 @@ func (c Config) validate() error {
 		if f.value < 0 || f.value > 0 && f.value < f.least {
 			return fmt.Errorf("%w: nats.Config.%s is %d, less than %d", brokers.ErrInvalid, f.name, f.value, f.least)
 		}
+	}
+	if c.Acks > AcksPrefix {
+		return fmt.Errorf("%w: nats.Config.Acks is unknown: %d", brokers.ErrInvalid, c.Acks)
 	}
 	return nil
 }

@@ -29,16 +29,34 @@ func TestMain(m *testing.M) {
 
 const lease = 2 * time.Second
 
+// modes are the ways to acknowledge.
+var modes = map[string]func(*nats.Config){
+	"Each":   nil,
+	"Prefix": func(cfg *nats.Config) { cfg.Acks = nats.AcksPrefix },
+}
+
 func TestConformance(t *testing.T) {
-	h := embeddedLines(startEmbedded(t)).harness()
-	h.Leaks = serverGoroutines
-	brokertest.Run(t, h)
+	for mode, change := range modes {
+		t.Run(mode, func(t *testing.T) {
+			ls := embeddedLines(startEmbedded(t))
+			ls.change = change
+			h := ls.harness()
+			h.Leaks = serverGoroutines
+			brokertest.Run(t, h)
+		})
+	}
 }
 
 func TestConformanceOnServer(t *testing.T) {
-	h := serverLines(strings.TrimPrefix(serverURL(t), "nats://")).harness()
-	h.MaxMessageBytes = 1<<20 - 4<<10 // the server's limit counts headers
-	brokertest.Run(t, h)
+	for mode, change := range modes {
+		t.Run(mode, func(t *testing.T) {
+			ls := serverLines(strings.TrimPrefix(serverURL(t), "nats://"))
+			ls.change = change
+			h := ls.harness()
+			h.MaxMessageBytes = 1<<20 - 4<<10 // the server's limit counts headers
+			brokertest.Run(t, h)
+		})
+	}
 }
 
 // serverURL is a real server's, on its own.

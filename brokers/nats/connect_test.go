@@ -97,6 +97,7 @@ func TestConfigInvalid(t *testing.T) {
 		"MaxBytes":       {MaxBytes: -1},
 		"DedupWindow":    {DedupWindow: time.Millisecond},
 		"PinnedTTL":      {PinnedTTL: time.Millisecond},
+		"Acks":           {Acks: 9},
 		"AckWait":        {AckWait: time.Millisecond},
 		"Prefetch":       {Prefetch: -1},
 		"PrefetchBytes":  {PrefetchBytes: -1},
@@ -118,7 +119,7 @@ func TestConfigInvalid(t *testing.T) {
 
 func TestConfigFrom(t *testing.T) {
 	dsn, err := brokers.ParseDSN("nats://app:p@h1,h2:5222?name=n&replicas=3&max_age=1h&max_bytes=1GiB&dedup_window=1m" +
-		"&pinned_ttl=4s&ack_wait=2m&prefetch=7&prefetch_bytes=1MiB&member_interval=1s&failover_after=5s" +
+		"&pinned_ttl=4s&acks=prefix&ack_wait=2m&prefetch=7&prefetch_bytes=1MiB&member_interval=1s&failover_after=5s" +
 		"&request_timeout=3s&publish_timeout=2s&reconnect_wait=1s")
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +131,7 @@ func TestConfigFrom(t *testing.T) {
 	want := Config{
 		Servers: []string{"nats://h1:4222", "nats://h2:5222"}, User: "app", Password: brokers.NewSecret("p"), Name: "n",
 		Replicas: 3, MaxAge: time.Hour, MaxBytes: 1 << 30, DedupWindow: time.Minute,
-		PinnedTTL: 4 * time.Second, AckWait: 2 * time.Minute, Prefetch: 7, PrefetchBytes: 1 << 20,
+		PinnedTTL: 4 * time.Second, Acks: AcksPrefix, AckWait: 2 * time.Minute, Prefetch: 7, PrefetchBytes: 1 << 20,
 		MemberInterval: time.Second, FailoverAfter: 5 * time.Second,
 		RequestTimeout: 3 * time.Second, PublishTimeout: 2 * time.Second, ReconnectWait: time.Second,
 	}

@@ -46,7 +46,7 @@ func (l *lane) checked(c jetstream.Consumer, err error) (*jetstream.ConsumerInfo
 	l.sub.b.link.answered()
 	info := c.CachedInfo()
 	cfg := &info.Config
-	if cfg.AckPolicy != jetstream.AckExplicitPolicy || cfg.PriorityPolicy != jetstream.PriorityPolicyPinned ||
+	if cfg.AckPolicy != l.ackPolicy() || cfg.PriorityPolicy != jetstream.PriorityPolicyPinned ||
 		!slices.Contains(cfg.PriorityGroups, pinGroup) || cfg.FilterSubject != l.subject {
 		return nil, fmt.Errorf("%w: %q of stream %q", errOtherKind, l.consumer, l.topic.stream)
 	}
@@ -85,10 +85,10 @@ func (l *lane) config() jetstream.ConsumerConfig {
 		Durable:        l.consumer,
 		FilterSubject:  l.subject,
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
-		AckPolicy:      jetstream.AckExplicitPolicy,
+		AckPolicy:      l.ackPolicy(),
 		AckWait:        l.sub.b.cfg.AckWait,
 		MaxDeliver:     -1,
-		MaxAckPending:  l.sub.cfg.MaxUnsettled,
+		MaxAckPending:  l.normal().maxAckPending,
 		PriorityPolicy: jetstream.PriorityPolicyPinned,
 		PriorityGroups: []string{pinGroup},
 		PinnedTTL:      l.sub.b.cfg.PinnedTTL,
@@ -100,14 +100,37 @@ func (l *lane) config() jetstream.ConsumerConfig {
 	return cfg
 }
 
+// prefix says whether only a prefix is acknowledged.
+func (l *lane) prefix() bool { return l.sub.b.cfg.Acks == AcksPrefix }
+
+func (l *lane) ackPolicy() jetstream.AckPolicy {
+	if l.prefix() {
+		return jetstream.AckAllPolicy
+	}
+	return jetstream.AckExplicitPolicy
+}
+
+// rewind has the server begin again behind the prefix that is acknowledged, where
+// nothing else is.
+func (l *lane) rewind(ctx context.Context) error {
+	ctx, cancel := l.sub.b.request(ctx)
+	defer cancel()
+	_, err := l.sub.b.js.ResetConsumer(ctx, l.topic.stream, l.consumer)
+	return err
+}
+
 // mode is how the consumer delivers.
 type mode struct {
 	ackWait       time.Duration
 	maxAckPending int
 }
 
-// normal is the mode of an owner.
+// normal is the mode of an owner. Where only a prefix is acknowledged, the server
+// cannot tell what is settled above, and the feed itself keeps to MaxUnsettled.
 func (l *lane) normal() mode {
+	if l.prefix() {
+		return mode{ackWait: l.sub.b.cfg.AckWait, maxAckPending: -1}
+	}
 	return mode{ackWait: l.sub.b.cfg.AckWait, maxAckPending: l.sub.cfg.MaxUnsettled}
 }
 

@@ -11,8 +11,9 @@ import (
 
 // Driver opens "nats://user:password@host:4222,host", for one cluster. The
 // options are fields of [Config]: name, replicas, max_age, max_bytes,
-// dedup_window, pinned_ttl, ack_wait, prefetch, prefetch_bytes, member_interval,
-// failover_after, request_timeout, publish_timeout and reconnect_wait.
+// dedup_window, pinned_ttl, acks (each or prefix), ack_wait, prefetch,
+// prefetch_bytes, member_interval, failover_after, request_timeout,
+// publish_timeout and reconnect_wait.
 var Driver = brokers.Driver{Schemes: []string{"nats"}, Open: openDSN}
 
 func openDSN(ctx context.Context, dsn *brokers.DSN) (brokers.Broker, error) {
@@ -40,6 +41,9 @@ func ConfigFrom(dsn *brokers.DSN) Config {
 		MaxBytes:      int64(dsn.Bytes("max_bytes", 0)),
 		Prefetch:      dsn.Int("prefetch", 0, 1, math.MaxInt32),
 		PrefetchBytes: dsn.Bytes("prefetch_bytes", 0),
+	}
+	if dsn.Enum("acks", "each", "each", "prefix") == "prefix" {
+		cfg.Acks = AcksPrefix
 	}
 	for _, address := range dsn.Addresses(4222) {
 		cfg.Servers = append(cfg.Servers, "nats://"+address)

@@ -158,6 +158,9 @@ func (f *feed) receive(m *nats.Msg) {
 		f.note(d.seq)
 		f.acknowledge(d.seq)
 	case f.note(d.seq):
+		if f.lane.prefix() {
+			d.count = 0 // the server forgets it when the consumer is rewound
+		}
 		f.enqueue(decode(m, d, f.delivery.Stream))
 	}
 	f.signal()

@@ -132,10 +132,14 @@ func (l *lane) acquire() (*partition, error) {
 		return nil, l.abandon(f, err)
 	}
 	p := newPartition(f, info.Config.PinnedTTL)
-	if err := p.beat(l.ctx); err != nil {
-		return nil, l.abandon(f, err)
+	err = p.beat(l.ctx)
+	if err == nil {
+		err = f.over()
 	}
-	if err := f.over(); err != nil {
+	if err != nil {
+		if p.lease != nil {
+			p.lease.Stop()
+		}
 		return nil, l.abandon(f, err)
 	}
 	l.remember(nil)

@@ -12,12 +12,14 @@ type ledger struct {
 	settled []bool   // beside seqs
 	first   int      // what lies before is settled
 	dead    int      // how many are settled from first on
+	last    uint64   // fetched
 }
 
 // fetched notes a message, which comes after all before it.
 func (l *ledger) fetched(seq uint64) {
 	l.seqs = append(l.seqs, seq)
 	l.settled = append(l.settled, false)
+	l.last = seq
 }
 
 // settle notes all up to upTo, and those above it, as settled. It appends to

@@ -24,7 +24,17 @@ import (
 // and none of them holds anything up for long.
 func TestShortCuts(t *testing.T) {
 	t.Parallel()
+	for mode, change := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			shortCuts(t, change)
+		})
+	}
+}
+
+func shortCuts(t *testing.T, change func(*nats.Config)) {
 	ls := embeddedLines(startEmbedded(t))
+	ls.change = change
 	b, steady := open(t, ls), open(t, ls)
 	topic := makeTopic(t, b, 3)
 	r := read(t, subscribe(t, b, name("group"), topic))
@@ -82,7 +92,7 @@ func (r *restarted) dial() (net.Conn, error) {
 }
 
 // logged are lines to a server that can be restarted, with what the driver logs.
-func logged(t *testing.T) (*restarted, *lines, *observer.ObservedLogs) {
+func logged(t *testing.T, change func(*nats.Config)) (*restarted, *lines, *observer.ObservedLogs) {
 	t.Helper()
 	server := &restarted{tb: t, dir: t.TempDir()}
 	server.start()
@@ -90,7 +100,12 @@ func logged(t *testing.T) (*restarted, *lines, *observer.ObservedLogs) {
 	ls := embeddedLines(nil)
 	ls.dial = server.dial
 	core, logs := observer.New(zap.InfoLevel)
-	ls.change = func(cfg *nats.Config) { cfg.Logger = zap.New(core) }
+	ls.change = func(cfg *nats.Config) {
+		cfg.Logger = zap.New(core)
+		if change != nil {
+			change(cfg)
+		}
+	}
 	return server, ls, logs
 }
 
@@ -98,7 +113,16 @@ func logged(t *testing.T) (*restarted, *lines, *observer.ObservedLogs) {
 // and reading go on where they were, and say so once each.
 func TestServerRestarts(t *testing.T) {
 	t.Parallel()
-	server, ls, logs := logged(t)
+	for mode, change := range modes {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			serverRestarts(t, change)
+		})
+	}
+}
+
+func serverRestarts(t *testing.T, change func(*nats.Config)) {
+	server, ls, logs := logged(t, change)
 	b := open(t, ls)
 	topic := makeTopic(t, b, 3)
 	r := read(t, subscribe(t, b, name("group"), topic))
@@ -275,6 +299,36 @@ func TestCrashAboveAGap(t *testing.T) {
 			t.Errorf("message %s has DeliveryCount %d; want at least %d", got[i].Payload, got[i].DeliveryCount, want)
 		}
 	}
+}
+
+// Where only a prefix is acknowledged, all above a gap comes again, in order;
+// what is settled there frees the window nevertheless.
+func TestCrashAboveAGapOfAPrefix(t *testing.T) {
+	t.Parallel()
+	ls := embeddedLines(startEmbedded(t))
+	ls.change = modes["Prefix"]
+	b, doomed := open(t, ls), open(t, ls)
+	topic, group := makeTopic(t, b, 1), name("group")
+	publish(t, b, numbered(topic, 0, "k", 0, 40)...)
+	s := subscribeAs(t, doomed, brokers.SubscriptionConfig{Group: group, Topics: []string{topic}, MaxUnsettled: 10})
+	t.Cleanup(func() { _ = s.Close(ended()) })
+	p := accept(t, s)
+	got := fetch(t, p, 10)
+	if err := p.Ack(brokers.Ack{UpTo: got[2].Offset}); err != nil {
+		t.Fatal(err)
+	}
+	for n := 10; n < 30; n++ {
+		got = append(got, fetch(t, p, 1)...)
+		if err := p.Ack(brokers.Ack{UpTo: got[2].Offset, Above: []int64{got[n].Offset}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantNumbers(t, got, 0, 30)
+	acked(t, ls, topic, group, 30-3+3) // three more are at hand, as the three settled ones made room
+	ls.line(doomed).cut()
+	heir := subscribe(t, b, group, topic)
+	t.Cleanup(func() { _ = heir.Close(ended()) })
+	wantNumbers(t, fetch(t, accept(t, heir), 37), 3, 40)
 }
 
 // An owner that gives its partition back in the middle of a backlog leaves the

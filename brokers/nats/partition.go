@@ -250,6 +250,9 @@ func (p *partition) extend(sent time.Time) {
 
 // expire ends an epoch whose pin may have run out.
 func (p *partition) expire() {
+	if p.feed.over() != nil {
+		return
+	}
 	p.lane.sub.b.link.silent(errLease)
 	p.feed.end(errLease)
 }
@@ -263,7 +266,8 @@ func (p *partition) unstick(info *jetstream.ConsumerInfo) {
 	f.pulls.expire(time.Now())
 	idle := f.consumer == f.pulls.seen && f.pulls.out > 0
 	f.pulls.seen = f.consumer
-	if idle && info.NumPending > 0 && info.NumAckPending < info.Config.MaxAckPending {
+	most := info.Config.MaxAckPending
+	if idle && info.NumPending > 0 && (most < 0 || info.NumAckPending < most) {
 		f.pulls.forget()
 	}
 	f.refill()

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -130,15 +131,28 @@ func (f *feed) refill() {
 	p := &f.pulls
 	messages, bytes := f.lane.window()
 	for f.flowing && f.err == nil && len(p.open) < 2 && len(f.queue)+p.out <= messages/2 && f.bytes <= bytes/2 {
+		room := f.room()
+		if room <= 0 {
+			return
+		}
 		if p.large {
 			p.large = false
 			f.pull(1, unbounded, pullExpiry)
 			continue
 		}
 		// If messages are as large as they were, the bytes suffice.
-		n := min(messages/2, bytes/2/max(p.size, 1))
+		n := min(messages/2, bytes/2/max(p.size, 1), room)
 		f.pull(max(n, 1), bytes/2, pullExpiry)
 	}
+}
+
+// room is how many messages more may be asked for. Where each is acknowledged
+// the server sees to it.
+func (f *feed) room() int {
+	if !f.lane.prefix() {
+		return math.MaxInt
+	}
+	return f.lane.sub.cfg.MaxUnsettled - f.ledger.len() - len(f.queue) - f.pulls.out
 }
 
 // pullEnded takes a pull's end. It needs f.mu.

@@ -41,6 +41,7 @@ func (f *feed) giveBack(ctx context.Context) error {
 
 	f.mu.Lock()
 	pin, acks, rest := f.pin, f.acks.all(), f.unacknowledged()
+	f.acks.floor++
 	f.mu.Unlock()
 	switch {
 	case was != nil && len(acks) > 0:
@@ -55,8 +56,10 @@ func (f *feed) giveBack(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("nats: %d acknowledgements are not confirmed: %w", len(acks), err)
 	}
-	// The next owner finds by itself what this does not tell.
-	_ = f.tellAndWait(ctx, rest, nak)
+	if !f.lane.prefix() {
+		// The next owner finds by itself what this does not tell.
+		_ = f.tellAndWait(ctx, rest, nak)
+	}
 	f.unpin(ctx)
 	return err
 }
