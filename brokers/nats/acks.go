@@ -132,7 +132,7 @@ func (f *feed) acknowledge(seq uint64) {
 func (f *feed) scheduleAcks() {
 	a := &f.acks
 	// What holds up the server does not wait. The larger a burst the cheaper.
-	soon := 2*len(a.due) >= f.lane.sub.cfg.MaxUnsettled
+	soon := 4*len(a.due) >= f.lane.sub.cfg.MaxUnsettled
 	if a.set && !soon {
 		return
 	}

@@ -27,9 +27,10 @@ const (
 	benchWindow   = 4000
 )
 
-// contender does benchMessages of the same work.
+// contender does benchMessages of the same work. It is compared with its base.
 type contender struct {
 	name    string
+	base    string
 	prepare func() (run func() error, err error)
 }
 
@@ -64,7 +65,7 @@ func cpuTime() time.Duration {
 }
 
 // compete runs the contenders in turns and reports each one's medians, and its
-// rate as a part of the first one's.
+// rate and CPU time as parts of its base's.
 func compete(b *testing.B, contenders []contender) {
 	b.Helper()
 	samples := map[string][]sample{}
@@ -78,14 +79,16 @@ func compete(b *testing.B, contenders []contender) {
 			samples[c.name] = append(samples[c.name], s)
 		}
 	}
-	base := medians(samples[contenders[0].name])
 	for _, c := range contenders {
 		m := medians(samples[c.name])
 		b.ReportMetric(m.rate, c.name+"/s")
 		b.ReportMetric(m.cpu, c.name+"-us/op")
 		b.ReportMetric(m.allocs, c.name+"-allocs/op")
-		b.ReportMetric(m.rate/base.rate, c.name+"-rate")
-		b.ReportMetric(m.cpu/base.cpu, c.name+"-cpu")
+		if c.base != "" {
+			base := medians(samples[c.base])
+			b.ReportMetric(m.rate/base.rate, c.name+"-rate-of-"+c.base)
+			b.ReportMetric(m.cpu/base.cpu, c.name+"-cpu-of-"+c.base)
+		}
 	}
 }
 
@@ -147,9 +150,9 @@ func BenchmarkPublish(b *testing.B) {
 	ids := 0
 	for b.Loop() {
 		compete(b, []contender{
-			{"bare", ready(func() error { return publishBare(js, topic, body, &ids) })},
-			{"unordered", ready(func() error { return publishDriver(broker, topic, body, brokers.OrderNone) })},
-			{"per-key", ready(func() error { return publishDriver(broker, topic, body, brokers.OrderPerKey) })},
+			{"bare", "", ready(func() error { return publishBare(js, topic, body, &ids) })},
+			{"unordered", "bare", ready(func() error { return publishDriver(broker, topic, body, brokers.OrderNone) })},
+			{"per-key", "bare", ready(func() error { return publishDriver(broker, topic, body, brokers.OrderPerKey) })},
 		})
 	}
 }
@@ -214,25 +217,34 @@ func BenchmarkConsume(b *testing.B) {
 	}
 	for b.Loop() {
 		compete(b, []contender{
-			{"bare", func() (func() error, error) { return consumeBare(js, topic, jetstream.AckExplicitPolicy) }},
-			{"driver", func() (func() error, error) { return consumeDriver(b, broker, topic) }},
-			{"prefix", func() (func() error, error) { return consumeDriver(b, prefixes, topic) }},
-			{"bare-ackall", func() (func() error, error) { return consumeBare(js, topic, jetstream.AckAllPolicy) }},
+			{"bare", "", func() (func() error, error) { return consumeBare(js, topic, jetstream.AckExplicitPolicy, false) }},
+			{"bare-pinned", "bare", func() (func() error, error) { return consumeBare(js, topic, jetstream.AckExplicitPolicy, true) }},
+			{"each", "bare-pinned", func() (func() error, error) { return consumeDriver(b, broker, topic) }},
+			{"bare-ackall", "bare", func() (func() error, error) { return consumeBare(js, topic, jetstream.AckAllPolicy, false) }},
+			{"bare-ackall-pinned", "bare-ackall", func() (func() error, error) { return consumeBare(js, topic, jetstream.AckAllPolicy, true) }},
+			{"prefix", "bare-ackall-pinned", func() (func() error, error) { return consumeDriver(b, prefixes, topic) }},
 		})
 	}
 }
 
 // consumeBare reads as users of the client do, and acknowledges each message,
-// or each hundredth for all before it.
-func consumeBare(js jetstream.JetStream, topic string, policy jetstream.AckPolicy) (func() error, error) {
-	c, err := js.CreateConsumer(context.Background(), topic, jetstream.ConsumerConfig{
+// or each hundredth for all before it. Without a pin a consumer has no owner, and
+// the server does not add a header to each message.
+func consumeBare(js jetstream.JetStream, topic string, policy jetstream.AckPolicy, pinned bool) (func() error, error) {
+	cfg := jetstream.ConsumerConfig{
 		Durable: name("bare"), AckPolicy: policy, MaxAckPending: 2048, FilterSubject: topic + ".p.0",
-	})
+	}
+	options := []jetstream.PullMessagesOpt{jetstream.PullMaxMessages(500)}
+	if pinned {
+		cfg.PriorityPolicy, cfg.PriorityGroups = jetstream.PriorityPolicyPinned, []string{"g"}
+		options = append(options, jetstream.PullPriorityGroup("g"))
+	}
+	c, err := js.CreateConsumer(context.Background(), topic, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return func() error {
-		messages, err := c.Messages(jetstream.PullMaxMessages(500))
+		messages, err := c.Messages(options...)
 		if err != nil {
 			return err
 		}

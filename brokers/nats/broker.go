@@ -134,13 +134,13 @@ func (b *Broker) shut() ([]*brokers.Publisher, []*subscription) {
 
 // request returns a context for one request to the server.
 func (b *Broker) request(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, b.cfg.RequestTimeout)
+	return b.link.while(ctx, b.cfg.RequestTimeout)
 }
 
 // unanswered says whether err means that the server did not answer, as opposed
 // to having said no.
 func unanswered(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, nats.ErrTimeout) ||
 		errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
 		errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionClosed) ||
 		errors.Is(err, nats.ErrDisconnected)

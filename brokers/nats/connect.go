@@ -56,6 +56,10 @@ func dial(ctx context.Context, cfg Config, l *link) (*nats.Conn, error) {
 	if timeout <= 0 {
 		return nil, context.DeadlineExceeded
 	}
+	return nats.Connect(strings.Join(cfg.Servers, ","), options(cfg, timeout, l)...)
+}
+
+func options(cfg Config, timeout time.Duration, l *link) []nats.Option {
 	options := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.Timeout(timeout),
@@ -73,12 +77,11 @@ func dial(ctx context.Context, cfg Config, l *link) (*nats.Conn, error) {
 		options = append(options, nats.UserInfo(cfg.User, cfg.Password.Reveal()))
 	}
 	options = append(options, cfg.Options...)
-	options = append(options,
+	return append(options,
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.lost(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.complaint(err) }),
 	)
-	return nats.Connect(strings.Join(cfg.Servers, ","), options...)
 }
 
 // reconnectDelay doubles from 20 ms to longest, and is between its half and

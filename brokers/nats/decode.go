@@ -73,25 +73,10 @@ func decode(m *nats.Msg, d delivery, stream string) brokers.Message {
 	if out.Payload == nil {
 		out.Payload = []byte{}
 	}
-	users, size := 0, 0
-	for name, values := range m.Header {
-		switch {
-		case setField(&out, name, values):
-		case reserved(name):
-		default:
-			users += len(values)
-			for _, v := range values {
-				size += len(v)
-			}
-		}
-	}
-	key, keyed := m.Header[keyHeader]
-	if keyed {
-		size += len(key[0])
-	}
 	// One piece of memory holds the key and all values.
+	users, size := measure(m.Header, &out)
 	room := make([]byte, 0, size)
-	if keyed {
+	if key, ok := m.Header[keyHeader]; ok {
 		out.Key, room = carve(room, key[0])
 	}
 	if users > 0 {
@@ -106,6 +91,25 @@ func decode(m *nats.Msg, d delivery, stream string) brokers.Message {
 		out.ID = stream + "/" + strconv.FormatUint(d.seq, 10)
 	}
 	return out
+}
+
+// measure sets the fields of m that headers carry. It counts the users' headers,
+// and the bytes of their values and of the key.
+func measure(all nats.Header, m *brokers.Message) (users, size int) {
+	for name, values := range all {
+		switch {
+		case setField(m, name, values):
+		case name == keyHeader:
+			size += len(values[0])
+		case reserved(name):
+		default:
+			users += len(values)
+			for _, v := range values {
+				size += len(v)
+			}
+		}
+	}
+	return users, size
 }
 
 // setField sets the field that a header carries; false if it carries none.

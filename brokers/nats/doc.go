@@ -11,11 +11,13 @@
 //
 // A new owner first collects what the last one left unacknowledged, sorts it,
 // and only then goes on with new messages. What was acknowledged above a gap is
-// not delivered again. An owner whose connection was lost goes on with its epoch
-// if nothing was lost on the way; else the epoch ends with [brokers.ErrRevoked].
+// not delivered again (but see [AcksPrefix]). An owner whose connection was lost
+// goes on with its epoch if nothing was lost on the way; else the epoch ends with
+// [brokers.ErrRevoked].
 //
 // An idle partition has no owner before its first message: its members are
-// standing by.
+// standing by. Pins cost a tenth to a quarter of the server's speed of delivery,
+// as it adds a header to each message.
 //
 // The server excludes, it does not share out. So the members of a group tell
 // each other on the subject troupe.members.<group> what they own, and attach to

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -25,13 +26,18 @@ type link struct {
 	// false, the server does not answer.
 	cut     bool
 	watches map[any]watch
+	// session ends when the connection is lost.
+	session context.Context
+	end     context.CancelFunc
 }
 
 // watch is told of the connection's loss and return. Both must not block.
 type watch struct{ lost, back func() }
 
 func newLink(log *zap.Logger) *link {
-	return &link{log: log, up: true, since: time.Now(), watches: map[any]watch{}}
+	l := &link{log: log, up: true, since: time.Now(), watches: map[any]watch{}}
+	l.session, l.end = context.WithCancel(context.Background())
+	return l
 }
 
 // watch registers who is to be told, under a key that unwatch takes.
@@ -54,6 +60,7 @@ func (l *link) lost(err error) {
 	}
 	l.mu.Lock()
 	l.cut = true
+	l.end()
 	l.note(false, err)
 	told := l.told()
 	l.mu.Unlock()
@@ -65,6 +72,9 @@ func (l *link) lost(err error) {
 // back is called by the client when it has a connection again.
 func (l *link) back() {
 	l.mu.Lock()
+	if l.session.Err() != nil {
+		l.session, l.end = context.WithCancel(context.Background())
+	}
 	l.cut = false
 	l.note(true, nil)
 	told := l.told()
@@ -130,6 +140,17 @@ func (l *link) state() (up bool, since time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.up, l.since, l.err
+}
+
+// while returns a context that ends with the connection too, as with that the
+// answer to what was asked is lost.
+func (l *link) while(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	session := l.session
+	l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, most)
+	stop := context.AfterFunc(session, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // isCut says whether the client is without a connection.

@@ -185,7 +185,7 @@ func (p *partition) recovered() {
 // that the server has delivered has come. An error means that this could not be
 // told.
 func (p *partition) beat(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, max(p.ttl/3, 50*time.Millisecond))
+	ctx, cancel := p.lane.sub.b.link.while(ctx, max(p.ttl/3, 50*time.Millisecond))
 	defer cancel()
 	sent := time.Now()
 	if err := p.renew(ctx); err != nil {

@@ -22,31 +22,16 @@ func (f *feed) release(ctx context.Context) error {
 }
 
 func (f *feed) giveBack(ctx context.Context) error {
-	f.mu.Lock()
-	was := f.err
-	if was == nil {
-		// From here on nothing is fetched or acknowledged.
-		f.err = errReleased
-		f.acks.stop()
-	}
-	f.unlock()
-	f.signal()
-	f.acks.sending.Lock() // until what was being sent is
-	defer f.acks.sending.Unlock()
 	defer f.cancel(fmt.Errorf("%w: %w", brokers.ErrRevoked, errReleased))
-	if was == nil {
-		f.drain(ctx)
-	}
-	_ = f.sub.Unsubscribe() // it fails only without a connection, and then nothing is to be ended
-
+	over := f.close(ctx)
 	f.mu.Lock()
 	pin, acks, rest := f.pin, f.acks.all(), f.unacknowledged()
 	f.acks.floor++
 	f.mu.Unlock()
 	switch {
-	case was != nil && len(acks) > 0:
+	case over != nil && len(acks) > 0:
 		return fmt.Errorf("nats: %d acknowledgements are not confirmed: %w", len(acks), context.Cause(f.ctx))
-	case was != nil:
+	case over != nil:
 		return nil
 	case pin == "":
 		f.sweep(ctx)
@@ -62,6 +47,26 @@ func (f *feed) giveBack(ctx context.Context) error {
 	}
 	f.unpin(ctx)
 	return err
+}
+
+// close ends what is fetched, acknowledged and received. It returns why the feed
+// was over already, if it was.
+func (f *feed) close(ctx context.Context) (over error) {
+	f.mu.Lock()
+	over = f.err
+	if over == nil {
+		f.err = errReleased
+		f.acks.stop()
+	}
+	f.unlock()
+	f.signal()
+	f.acks.sending.Lock() // until what was being sent is
+	defer f.acks.sending.Unlock()
+	if over == nil {
+		f.drain(ctx)
+	}
+	_ = f.sub.Unsubscribe() // it fails only without a connection, and then nothing is to be ended
+	return over
 }
 
 // drain receives what the server has sent, which is given back with the rest,

@@ -31,11 +31,11 @@ type sender struct {
 	idPrefix string
 	ids      uint64
 
+	slots slots
+
 	mu     sync.Mutex
 	inbox  string // with a dot at the end
 	sub    *nats.Subscription
-	slots  []slot
-	free   []int // indexes of slots
 	timer  *time.Timer
 	closed bool
 }
@@ -46,19 +46,9 @@ type place struct {
 	partition int32
 }
 
-// slot holds a message that is not confirmed. Its turn tells confirmations of
-// earlier messages in the same slot apart.
-type slot struct {
-	o    *brokers.Outbound
-	turn uint64
-	sent time.Time
-}
-
 // generatedID begins ids that the driver gives to messages without one. They are
 // for the server's deduplication only; receivers do not see them.
 const generatedID = "troupe~"
-
-const slotBits = 24 // of a slot's number; the rest is its turn
 
 var (
 	_ brokers.Sender  = (*sender)(nil)
@@ -120,11 +110,11 @@ func (s *sender) send(o *brokers.Outbound, now time.Time) {
 	}
 	at := place{o.Message.Topic, o.Partition}
 	msg.Subject = s.subject(at)
-	number := s.take(o, now)
+	number := s.slots.put(o, now)
 	s.reply = strconv.AppendUint(append(s.reply[:0], s.inbox...), number, 36)
 	msg.Reply = string(s.reply)
 	if err := s.b.nc.PublishMsg(msg); err != nil {
-		if o := s.release(number); o != nil {
+		if o := s.slots.take(number); o != nil {
 			o.Done(brokers.Receipt{}, s.failure(err))
 		}
 	}
@@ -185,50 +175,13 @@ func (s *sender) listen() error {
 // patience is how often slots are looked at for messages without an answer.
 func (s *sender) patience() time.Duration { return s.b.cfg.PublishTimeout / 4 }
 
-// take gives a message a slot.
-func (s *sender) take(o *brokers.Outbound, now time.Time) (number uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.free) == 0 {
-		s.free = append(s.free, len(s.slots))
-		s.slots = append(s.slots, slot{})
-	}
-	i := s.free[len(s.free)-1]
-	s.free = s.free[:len(s.free)-1]
-	at := &s.slots[i]
-	at.o, at.sent = o, now
-	at.turn++
-	return at.turn<<slotBits | uint64(i)
-}
-
-// release takes the message from its slot; nil if it is no longer there.
-func (s *sender) release(number uint64) *brokers.Outbound {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	i := int(number & (1<<slotBits - 1))
-	if i >= len(s.slots) || s.slots[i].turn != number>>slotBits {
-		return nil
-	}
-	return s.empty(i)
-}
-
-// empty frees a slot. It needs s.mu.
-func (s *sender) empty(i int) *brokers.Outbound {
-	o := s.slots[i].o
-	if o != nil {
-		s.slots[i].o = nil
-		s.free = append(s.free, i)
-	}
-	return o
-}
-
 // confirmed is called by the client with an answer.
 func (s *sender) confirmed(m *nats.Msg) {
 	number, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 36, 64)
 	if err != nil {
 		return // not one of ours
 	}
-	o := s.release(number)
+	o := s.slots.take(number)
 	if o == nil {
 		return // it was given up
 	}
@@ -259,15 +212,7 @@ func (s *sender) lost() { s.giveUp(time.Now(), errCut) }
 
 // giveUp reports what was sent until then as unknown.
 func (s *sender) giveUp(until time.Time, cause error) {
-	var given []*brokers.Outbound
-	s.mu.Lock()
-	for i := range s.slots {
-		if s.slots[i].o != nil && !s.slots[i].sent.After(until) {
-			given = append(given, s.empty(i))
-		}
-	}
-	s.mu.Unlock()
-	for _, o := range given {
+	for _, o := range s.slots.takeOld(until) {
 		o.Done(brokers.Receipt{}, &brokers.SendError{Outcome: brokers.Unknown, Err: cause})
 	}
 }

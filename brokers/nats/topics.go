@@ -23,6 +23,9 @@ const (
 const (
 	defaultPartitions = 12
 	maxPartitions     = 10_000
+
+	// createTimeout is long, as a busy server has files to make.
+	createTimeout = 30 * time.Second
 )
 
 // topic is what a stream says of itself.
@@ -138,7 +141,7 @@ func (t *topics) ensure(ctx context.Context, cfg brokers.TopicConfig) error {
 
 // create makes the stream, unless somebody else has by now.
 func (t *topics) create(ctx context.Context, cfg brokers.TopicConfig) (topic, error) {
-	ctx, cancel := t.b.request(ctx)
+	ctx, cancel := t.b.link.while(ctx, max(createTimeout, t.b.cfg.RequestTimeout))
 	defer cancel()
 	stream, err := t.b.js.CreateStream(ctx, t.b.cfg.stream(cfg))
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {

@@ -105,8 +105,8 @@ func TestNoDirectory(t *testing.T) {
 	t.Parallel()
 	_, err := embedded.Open(t.Context(), embedded.Config{Dir: "/dev/null/store"})
 	var failed *brokers.OpenError
-	if !errors.As(err, &failed) || failed.Step != "start" {
-		t.Errorf("Open: %v; want an OpenError of the start", err)
+	if !errors.As(err, &failed) || failed.Step != "start" || !strings.Contains(err.Error(), "/dev/null/store") {
+		t.Errorf("Open: %v; want an OpenError of the start that names the directory", err)
 	}
 }
 

@@ -9,9 +9,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// errNotReady is why a server that was started is given up: its directory cannot
-// be used, or its store is too large for the time.
-var errNotReady = errors.New("embedded: server not ready")
+// errNotReady is why a server that was started is given up: its store is too
+// large for the time.
+var errNotReady = errors.New("embedded: server not ready in time")
 
 // Server is a NATS server with JetStream in this process. It listens on no port.
 type Server struct{ s *server.Server }
@@ -30,16 +30,21 @@ func Start(cfg Config) (*Server, error) {
 		SyncAlways: cfg.Sync == SyncAlways,
 		MaxPayload: int32(cfg.MaxPayload),
 		NoSigs:     true,
-		NoLog:      true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("embedded: %w", err)
 	}
+	log := newServerLog(cfg.NATS.Logger)
+	s.SetLogger(log, false, false)
 	s.Start() // reads the store
 	srv := &Server{s: s}
-	if !s.JetStreamEnabled() || !s.ReadyForConnections(cfg.StartTimeout) {
+	if err := log.cause(); err != nil {
 		srv.Close()
-		return nil, fmt.Errorf("%w: in %v, directory %q", errNotReady, cfg.StartTimeout, cfg.Dir)
+		return nil, fmt.Errorf("embedded: directory %q: %w", cfg.Dir, err)
+	}
+	if !s.ReadyForConnections(cfg.StartTimeout) {
+		srv.Close()
+		return nil, fmt.Errorf("%w: directory %q, in %v", errNotReady, cfg.Dir, cfg.StartTimeout)
 	}
 	return srv, nil
 }
