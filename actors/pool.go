@@ -143,9 +143,10 @@ func (p *pool) turnLimit() int32 {
 const fairTurns = 64
 
 // contended says whether a worker that has ended n turns in its region should
-// let another region have its permit.
+// let another region have its permit: never before its first turn, or workers
+// would hand the permits round and run nothing.
 func (p *pool) contended(n int) bool {
-	return p.starved.Load() > 0 && (n >= fairTurns || p.cost.Load() > cheapItem)
+	return n > 0 && p.starved.Load() > 0 && (n >= fairTurns || p.cost.Load() > cheapItem)
 }
 
 // awaitIdle waits for the pool's goroutines, which user code may hold up.
