@@ -201,7 +201,11 @@ func TestConfigErrorsAreReportedAtOnceByField(t *testing.T) {
 		}
 	}
 	broker := memory.New(memory.Config{CumulativeOnly: true})
-	defer broker.Close()
+	t.Cleanup(func() {
+		if err := broker.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	sub := actors.Subscription{Group: "g", Broker: broker, Topics: []string{"in"}, Actor: actors.Shared(nil), Unordered: true}
 	sub.Policy.DeadLetter = "in"
 	_, err = actors.NewSystem(actors.Config{}, sub, sub)

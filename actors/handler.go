@@ -107,23 +107,23 @@ func (b *Blueprint[A]) blueprint() *blueprint { return &b.plan }
 
 // PerKey handles each key with an actor of its own, made by the key's first
 // message. Its state is a cache: it ends with passivation, a panic and the epoch.
-func PerKey[A any](make func(key string) *A) *Blueprint[A] {
-	return newBlueprint[A](func(key string) any { return make(key) }, false)
+func PerKey[A any](newActor func(key string) *A) *Blueprint[A] {
+	return newBlueprint[A](func(key string) any { return newActor(key) }, false)
 }
 
 // PerPartition handles a whole partition with one actor, strictly in offset
 // order, whatever the keys. A failing message holds all that follow it.
-func PerPartition[A any](make func() *A) *Blueprint[A] {
-	return newBlueprint[A](func(string) any { return make() }, true)
+func PerPartition[A any](newActor func() *A) *Blueprint[A] {
+	return newBlueprint[A](func(string) any { return newActor() }, true)
 }
 
-func newBlueprint[A any](make func(key string) any, strict bool) *Blueprint[A] {
+func newBlueprint[A any](newActor func(key string) any, strict bool) *Blueprint[A] {
 	var a any = (*A)(nil)
 	_, starts := a.(Starter)
 	_, stops := a.(Stopper)
 	r := newRoutes()
 	return &Blueprint[A]{blueprint{
-		make: make, strict: strict, starts: starts, stops: stops,
+		make: newActor, strict: strict, starts: starts, stops: stops,
 		routes: r, receive: r.receive,
 	}}
 }

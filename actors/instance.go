@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -176,7 +177,7 @@ func (r *region) handleLetter(w *worker, it *item) bool {
 	if l.sender != nil {
 		r.sub.sys.actors.Root.Send(l.sender, &RequestError{Err: err})
 	}
-	if _, start := err.(*startError); start || isPanic(err) {
+	if start := (*startError)(nil); errors.As(err, &start) || isPanic(err) {
 		r.finishInstance(t.cell)
 		t.discarded = true
 		return false
