@@ -173,7 +173,7 @@ func publishBare(js jetstream.JetStream, topic string, body []byte, ids *int) er
 				"key":                 {"key-" + strconv.Itoa(n%benchKeys)},
 			},
 		}
-		if _, err := js.PublishMsgAsync(m); err != nil {
+		if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(time.Minute)); err != nil {
 			return err
 		}
 	}
