@@ -130,9 +130,9 @@ func (w *world) publish(key string, payloads ...string) {
 	}
 }
 
-func (w *world) send(m brokers.Message) {
+func (w *world) send(messages ...brokers.Message) {
 	w.t.Helper()
-	_, err := w.pub.Publish(context.Background(), m)
+	_, err := w.pub.Publish(context.Background(), messages...)
 	w.must(err)
 }
 

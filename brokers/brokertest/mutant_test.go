@@ -161,6 +161,7 @@ func (r *relay) Flush()       {}
 func (r *relay) Close() error { return r.inner.Close(context.Background()) }
 
 type subscription struct {
+	joined context.Context // of Subscribe, for a hook
 	brokers.Subscription
 	mutant *mutant
 }

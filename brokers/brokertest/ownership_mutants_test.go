@@ -96,8 +96,12 @@ var ownershipMutations = []mutation{
 		ack: func(p *partition, a brokers.Ack) error { return p.Partition.Ack(brokers.Ack{UpTo: a.UpTo - 1}) },
 	}},
 	{name: "lives as long as the context of Subscribe", test: "Subscribe/ContextEnds", says: "brokers: closed", hooks: hooks{
-		subscribed: func(ctx context.Context, s *subscription) {
-			context.AfterFunc(ctx, func() { _ = s.Subscription.Close(ctx) })
+		subscribed: func(ctx context.Context, s *subscription) { s.joined = ctx },
+		accept: func(ctx context.Context, s *subscription) (brokers.Partition, error) {
+			if s.joined.Err() != nil {
+				return nil, brokers.ErrClosed
+			}
+			return s.next(ctx)
 		},
 	}},
 	{name: "misses a topic that is made later", test: "Topic/MadeLater", says: "Accept: context deadline exceeded", hooks: hooks{

@@ -21,9 +21,9 @@ func benchMessages(n int) []brokers.Message {
 	return msgs
 }
 
-func benchBroker(b *testing.B, partitions int) (*memory.Broker, *brokers.Publisher) {
+func benchBroker(b *testing.B, cfg memory.Config) (*memory.Broker, *brokers.Publisher) {
 	b.Helper()
-	broker := memory.New(memory.Config{Partitions: partitions, DropSettled: true})
+	broker := memory.New(cfg)
 	b.Cleanup(func() { _ = broker.Close() })
 	pub, err := broker.Publisher(brokers.PublisherConfig{})
 	if err != nil {
@@ -34,7 +34,7 @@ func benchBroker(b *testing.B, partitions int) (*memory.Broker, *brokers.Publish
 
 // BenchmarkPublish is per message of 100 bytes, published 500 per call.
 func BenchmarkPublish(b *testing.B) {
-	_, pub := benchBroker(b, 12)
+	_, pub := benchBroker(b, memory.Config{MaxRetained: benchBatch})
 	msgs := benchMessages(benchKeys)
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
@@ -51,7 +51,7 @@ func BenchmarkPublish(b *testing.B) {
 // BenchmarkFetch is per message of 100 bytes, fetched and acknowledged 500 at a
 // time; the publishing is not counted.
 func BenchmarkFetch(b *testing.B) {
-	broker, pub := benchBroker(b, 1)
+	broker, pub := benchBroker(b, memory.Config{Partitions: 1, DropSettled: true})
 	msgs := benchMessages(20 * benchBatch)
 	sub, err := broker.Subscribe(b.Context(), brokers.SubscriptionConfig{Group: "g", Topics: []string{"t"}, MaxUnsettled: benchBatch})
 	if err != nil {

@@ -123,9 +123,16 @@ func (s *Server) refusal(m *brokers.Message) error {
 			Err:     fmt.Errorf("%w: %d bytes, the broker takes %d", brokers.ErrTooLarge, m.Size(), most),
 		}
 	}
-	err := s.faults.onPublish.verdict(m)
+	if err := s.faults.onPublish.verdict(m); err != nil {
+		return asSendError(err)
+	}
+	return nil
+}
+
+// asSendError takes an error that says no outcome for a refusal.
+func asSendError(err error) error {
 	var known *brokers.SendError
-	if err == nil || errors.As(err, &known) {
+	if errors.As(err, &known) {
 		return err
 	}
 	return &brokers.SendError{Outcome: brokers.Refused, Err: err}
