@@ -33,7 +33,7 @@ func (c *Context) Spawn(props *actor.Props, name string) (*actor.PID, error) {
 	r.observe(func() Event {
 		place := r.place(c.item)
 		place.Key = []byte(c.cell.key)
-		return ChildSpawned{place, s.pid}
+		return ChildSpawned{place, name, s.pid}
 	})
 	return s.pid, nil
 }

@@ -97,9 +97,10 @@ type (
 		Limit   string // MaxParked, MaxGap or MaxParkTime
 		GivenUp bool
 	}
-	// ChildSpawned: a key has made a child. Key is the actor's.
+	// ChildSpawned: a key has made a child of that name. Key is the actor's.
 	ChildSpawned struct {
 		Place
+		Name  string
 		Child *actor.PID
 	}
 )
