@@ -21,6 +21,7 @@ type ledger struct {
 	highest map[string]int // per key: the highest number seen
 	seen    map[string]int // per payload: how often
 	faults  []string
+	lost    int // epochs that ended before they were given back
 }
 
 type slot struct {
@@ -85,6 +86,15 @@ func (l *ledger) closing(t *tenure) {
 	l.note(func() {
 		l.open = slices.DeleteFunc(l.open, func(x *tenure) bool { return x == t })
 	})
+}
+
+// wasLost notes an epoch that ended before its owner had given it back.
+func (l *ledger) wasLost() { l.note(func() { l.lost++ }) }
+
+// lostEpochs counts those.
+func (l *ledger) lostEpochs() (n int) {
+	l.note(func() { n = l.lost })
+	return n
 }
 
 // died notes that a worker is to be cut off: it handles nothing more.

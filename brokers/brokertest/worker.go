@@ -65,10 +65,15 @@ func (w *worker) own(t *tenure) {
 	for w.step(t) {
 	}
 	w.ledger.closing(t)
+	lost := t.p.Context().Err() != nil
 	ctx, cancel := context.WithTimeout(context.Background(), w.env.h.Wait)
 	defer cancel()
-	if err := t.p.Close(ctx); err != nil && t.p.Context().Err() == nil {
+	err := t.p.Close(ctx)
+	if err != nil && t.p.Context().Err() == nil {
 		w.ledger.broken(w, "Partition.Close", err)
+	}
+	if lost || err != nil {
+		w.ledger.wasLost()
 	}
 }
 

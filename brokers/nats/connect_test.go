@@ -176,6 +176,7 @@ func TestLink(t *testing.T) {
 		t.Errorf("without a connection: up %v, cut %v, %v", up, l.isCut(), err)
 	}
 	l.back()
+	l.silent(fmt.Errorf("asked on the connection before: %w", context.Canceled))
 	if up, _, err := l.state(); !up || err != nil || l.isCut() {
 		t.Errorf("back: up %v, cut %v, %v", up, l.isCut(), err)
 	}

@@ -85,7 +85,12 @@ func (l *link) back() {
 }
 
 // silent says that the server does not answer, on a connection that looks well.
+// What was called off, by its caller or by the end of a former connection, says
+// nothing of this one.
 func (l *link) silent(err error) {
+	if errors.Is(err, context.Canceled) {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.up {
