@@ -172,15 +172,19 @@ func (l *lane) renewTopic() error {
 	return nil
 }
 
-// pause waits before the next attempt, longer each time.
-func (l *lane) pause(failures int) {
+// pause waits before the next attempt, less if the connection is back.
+func (l *lane) pause(failures int) { pause(l.ctx, failures, l.recovered) }
+
+// pause waits before the next attempt, longer each time, until ctx ends or
+// sooner brings something.
+func pause(ctx context.Context, failures int, sooner <-chan struct{}) {
 	d := min(50*time.Millisecond<<min(failures, 10), 2*time.Second)
 	timer := time.NewTimer(d - rand.N(d/2+1))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-l.recovered:
-	case <-l.ctx.Done():
+	case <-sooner:
+	case <-ctx.Done():
 	}
 }
 

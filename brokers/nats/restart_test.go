@@ -1,6 +1,7 @@
 package nats_test
 
 import (
+	"context"
 	"net"
 	"sync"
 	"testing"
@@ -134,5 +135,37 @@ func serverRestarts(t *testing.T, change func(*nats.Config)) {
 		if got := logs.FilterMessage(text).Len(); got != want {
 			t.Errorf("%q was logged %d times; want %d: %v", text, got, want, logs.All())
 		}
+	}
+}
+
+// A topic that was never asked for can be published to while the server is away,
+// by who waits long enough.
+func TestPublishToANewTopicWaitsForTheServer(t *testing.T) {
+	t.Parallel()
+	server, ls, _ := logged(t, nil)
+	topic := makeTopic(t, open(t, ls), 1)
+	b := open(t, ls) // knows no topic
+	p, err := b.Publisher(brokers.PublisherConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.stop()
+	eventually(t, "Health says disconnected", func() bool { return !b.Health(t.Context()).Connected })
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := p.Publish(short, numbered(topic, 0, "k", 0, 1)...); err == nil {
+		t.Error("published without a server")
+	}
+	published := make(chan error, 1)
+	go func() {
+		_, err := p.Publish(within(t), numbered(topic, 0, "k", 0, 1)...)
+		published <- err
+	}()
+	server.start()
+	if err := <-published; err != nil {
+		t.Errorf("Publish over the server's return: %v", err)
+	}
+	if err := p.Close(within(t)); err != nil {
+		t.Error(err)
 	}
 }

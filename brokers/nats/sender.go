@@ -65,10 +65,19 @@ func newSender(b *Broker) *sender {
 	}
 }
 
-// Partitions implements [brokers.Sender].
+// Partitions implements [brokers.Sender]. While the server does not answer it
+// asks again, for as long as the publisher's caller waits.
 func (s *sender) Partitions(ctx context.Context, name string) (int, error) {
-	found, err := s.b.topics.get(ctx, name)
-	return found.partitions, err
+	for failures := 0; ; failures++ {
+		found, err := s.b.topics.get(ctx, name)
+		if err == nil || !unanswered(err) {
+			return found.partitions, err
+		}
+		pause(ctx, failures, nil)
+		if ctx.Err() != nil {
+			return 0, err
+		}
+	}
 }
 
 // Stalled implements [brokers.Staller].
