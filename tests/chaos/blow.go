@@ -28,6 +28,7 @@ type blow struct {
 func (f *field) hit(b blow) {
 	f.Helper()
 	f.Logf("%s for %v", b.name, b.hold)
+	f.pile(f.target.hands())
 	f.note(Struck, b.name)
 	began := time.Now()
 	mend, err := b.strike(f.Context())

@@ -42,6 +42,7 @@ type checker struct {
 	partitions map[int32]*partitionState
 	tenures    map[tenure]*tenureState
 	lost       map[tenure]bool
+	spans      map[tenure]span
 	dead       map[string]bool
 	excuses    []excuse
 }
@@ -71,6 +72,9 @@ type tenureState struct {
 	acked   int64
 }
 
+// span is when a tenure first and last started something.
+type span struct{ first, last int64 }
+
 // handling is one run of a handler.
 type handling struct {
 	start *Record
@@ -84,7 +88,7 @@ func newChecker(h History, limits Limits) *checker {
 	c := &checker{
 		history: h, limits: limits, faults: map[rule]int{}, keys: map[string]*keyState{},
 		partitions: map[int32]*partitionState{}, tenures: map[tenure]*tenureState{},
-		lost: map[tenure]bool{}, dead: map[string]bool{}, excuses: excusesOf(h.Records),
+		lost: map[tenure]bool{}, spans: map[tenure]span{}, dead: map[string]bool{}, excuses: excusesOf(h.Records),
 	}
 	for key, outcomes := range h.Sent {
 		k := &keyState{outcomes: outcomes, handled: map[int]int64{}, left: map[int]bool{}}
@@ -95,12 +99,27 @@ func newChecker(h History, limits Limits) *checker {
 		}
 	}
 	for i := range h.Records {
-		if r := &h.Records[i]; r.Kind == Lost {
-			c.lost[r.tenure()] = true
-		}
+		c.foresee(&h.Records[i])
 	}
 	c.verdict.Losses = len(c.lost)
 	return c
+}
+
+// foresee notes what is to be known of a tenure before its end.
+func (c *checker) foresee(r *Record) {
+	t := r.tenure()
+	switch r.Kind {
+	case Lost:
+		c.lost[t] = true
+	case Started:
+		known, ok := c.spans[t]
+		if !ok {
+			known.first = r.Time
+		}
+		known.last = r.Time
+		c.spans[t] = known
+	case Handled, Failed, Cancelled, Acked, Died, Struck, Mended:
+	}
 }
 
 func (c *checker) count(o Outcome) {

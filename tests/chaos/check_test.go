@@ -107,6 +107,9 @@ func TestCheckPasses(t *testing.T) {
 		"stored twice":                    {sent: "c", script: "a1 +k0 .k0 b1 +k0 .k0", limits: chaos.Limits{Doubles: true}, repeats: 1},
 		"within the slack of a lost one":  {sent: "cc", script: "*x a1 +k0 b1 +k0 .k0 a1 .k0 lost b1 +k1 .k1 /x", limits: chaos.Limits{Slack: time.Second}, repeats: 1},
 		"late start within the slack":     {sent: "cc", script: "*x a1 +k0 .k0 b1 +k0 .k0 a1 +k1 ~k1 lost b1 +k1 .k1 /x", limits: chaos.Limits{Slack: time.Second}, repeats: 1},
+		"late start beside the new owner": {sent: "ccc", script: "*x a1 +k0 .k0 b1 +k1 a1 +k1 ~k1 b1 .k1 a1 lost b1 +k2 .k2 /x", limits: chaos.Limits{Slack: time.Second}},
+		"lost before it had begun":        {sent: "ccc", script: "*x a1 +k0 .k0 b1 +k1 z1 +k1 ~k1 b1 .k1 z1 lost b1 +k2 .k2 /x", limits: chaos.Limits{Slack: time.Second}},
+		"both lost, one after the other":  {sent: "cccc", script: "*x a1 +k0 .k0 b1 +k1 a1 +k1 ~k1 lost b1 .k1 +k2 .k2 lost a2 +k3 .k3 /x", limits: chaos.Limits{Slack: time.Second}},
 		"acknowledged to where it fails":  {sent: "cc", script: "a1 +k0 .k0 +k1 !k1 ^0 +k1 .k1 ^1"},
 		"what was left is handled by one": {sent: "ccc", script: "a1 +k0 .k0 ^0 z1 +k1 .k1 +k2 .k2"},
 	} {

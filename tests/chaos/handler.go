@@ -19,7 +19,8 @@ var errFlaky = errors.New("chaos: flaky")
 type handler struct {
 	member  string
 	journal *journal
-	effects string // the topic to publish to
+	effects string        // the topic to publish to
+	effort  time.Duration // the longest that a message takes; half of it on average
 	// fault says why an attempt fails; nil if it does not. Defaults to flaky.
 	fault func(m message, attempt int) error
 
@@ -60,10 +61,10 @@ func (h *handler) describe(m *brokers.Message) (Record, message, error) {
 
 // handle takes as long as the message takes, or until ctx ends.
 func (h *handler) handle(ctx context.Context, m message, attempt int) error {
-	took := time.NewTimer(effort(m))
-	defer took.Stop()
+	work := time.NewTimer(time.Duration(m.hash()%1000) * h.effort / 1000)
+	defer work.Stop()
 	select {
-	case <-took.C:
+	case <-work.C:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -73,16 +74,8 @@ func (h *handler) handle(ctx context.Context, m message, attempt int) error {
 	return flaky(m, attempt)
 }
 
-// effort is up to 3 ms, and 50 ms for one message in forty.
-func effort(m message) time.Duration {
-	if chance := m.hash(); chance%40 != 0 {
-		return time.Duration(chance%3000) * time.Microsecond
-	}
-	return 50 * time.Millisecond
-}
-
 func flaky(m message, attempt int) error {
-	if attempt == 1 && m.hash()/40%50 == 0 {
+	if attempt == 1 && m.hash()/1000%50 == 0 {
 		return errFlaky
 	}
 	return nil

@@ -25,6 +25,8 @@ type memberConfig struct {
 	Topic   string `json:"topic"`
 	Effects string `json:"effects"`
 	Group   string `json:"group"`
+	// Effort is the longest that a message takes.
+	Effort time.Duration `json:"effort"`
 }
 
 // member is a system of this process that handles the workload.
@@ -44,7 +46,7 @@ type member struct {
 func newMember(cfg memberConfig, broker brokers.Broker, journal *journal) (*member, actors.Subscription) {
 	m := &member{
 		name: cfg.Name, done: make(chan struct{}),
-		handler: &handler{member: cfg.Name, journal: journal, effects: cfg.Effects},
+		handler: &handler{member: cfg.Name, journal: journal, effects: cfg.Effects, effort: cfg.Effort},
 	}
 	return m, actors.Subscription{
 		Group: cfg.Group, Broker: broker, Topics: []string{cfg.Topic},

@@ -8,6 +8,7 @@ import (
 // Nothing is broken: nothing is handled twice, no epoch ends without warning.
 func calm(f *field) {
 	f.two()
+	f.pile(f.target.hands())
 	f.pass(f.target.Hold)
 	v := f.finish()
 	if v.Losses > 0 {
@@ -19,6 +20,7 @@ func calm(f *field) {
 func membersStorm(f *field) {
 	f.two()
 	for range 12 {
+		f.pile(f.target.hands() / 4)
 		if n := len(f.members); n < 2 || n < 4 && rand.N(2) == 0 {
 			f.join(nil)
 		} else {
@@ -39,6 +41,7 @@ func membersKilled(f *field) {
 	first, second := f.joinProcess(), f.joinProcess()
 	f.flow()
 	f.bothWork(first, second)
+	f.pile(f.target.hands())
 	f.kill(first)
 	f.takesOver(second.cfg.Name)
 	f.joinProcess()
@@ -52,10 +55,30 @@ func membersAllKilled(f *field) {
 	first, second := f.joinProcess(), f.joinProcess()
 	f.flow()
 	f.bothWork(first, second)
-	f.pass(f.target.Hold / 2)
+	f.pile(f.target.hands())
 	f.kill(first)
 	f.kill(second)
 	f.pass(f.target.Hold) // messages that nobody handles
+	f.confirmed()
+	f.judge()
+}
+
+// A connection is cut for less than a lease lasts, and its member killed long
+// after: what it had acknowledged around the cut is not handled again.
+func membersKilledAfterCut(f *field) {
+	f.supply()
+	p := f.joinProcess()
+	f.flow()
+	f.pile(f.target.hands())
+	f.note(Struck, "cut before the kill")
+	mend, err := cut(p.link)(f.Context())
+	f.ok(err)
+	f.pass(f.target.Lease / 4)
+	f.ok(mend(f.Context()))
+	f.note(Mended, "cut before the kill")
+	f.resumes()
+	f.pass(2 * f.target.Limits.AckLag)
+	f.kill(p)
 	f.confirmed()
 	f.judge()
 }
@@ -80,7 +103,7 @@ func (f *field) takesOver(member string) {
 // nothing else, is what the next member is given.
 func membersStopped(f *field) {
 	f.two()
-	f.pass(f.target.Hold / 2)
+	f.pile(f.target.hands())
 	f.disband()
 	f.pass(f.target.Hold) // messages that nobody handles
 	f.confirmed()

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/brokers"
@@ -44,6 +45,20 @@ func (f *field) stream() {
 	f.Cleanup(f.halt)
 }
 
+// pile publishes at once what takes every key so long, so that what follows finds
+// members with much in their hands, and waits until it is confirmed.
+func (f *field) pile(work time.Duration) {
+	f.Helper()
+	for _, key := range f.workload.keys {
+		for range 1 + work/(f.target.effort()/2) {
+			f.workload.publish(key)
+		}
+	}
+	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	defer cancel()
+	f.ok(f.workload.publisher.Flush(ctx))
+}
+
 // name is a member's, new each time.
 func (f *field) name() string {
 	f.named++
@@ -54,6 +69,7 @@ func (f *field) config(name, address string) memberConfig {
 	return memberConfig{
 		Target: f.targetName, Address: address, Name: name,
 		Journal: f.journal.file.Name(), Topic: f.topic, Effects: f.effects, Group: f.group,
+		Effort: f.target.effort(),
 	}
 }
 
@@ -96,8 +112,10 @@ func (f *field) leave(m *member) {
 func (f *field) joinProcess() *process {
 	f.Helper()
 	name := f.name()
-	p, err := startProcess(f.config(name, f.link(name).address))
+	l := f.link(name)
+	p, err := startProcess(f.config(name, l.address))
 	f.ok(err)
+	p.link = l
 	f.processes = append(f.processes, p)
 	f.Cleanup(func() { _, _ = p.kill() }) // after a failure; else it has ended
 	return p

@@ -66,6 +66,7 @@ const startTimeout = 15 * time.Second
 // process is a member in a process of its own.
 type process struct {
 	cfg    memberConfig
+	link   *link
 	cmd    *exec.Cmd
 	stdin  io.Closer
 	stderr bytes.Buffer

@@ -45,6 +45,12 @@ func (c *checker) fence(r *Record, p *partitionState) {
 		}
 		return
 	}
+	// Of two, the one that goes on for longer is the owner; the other was lost
+	// before it had begun anything.
+	if owner := c.spans[p.owner]; owner.last > c.spans[t].last && c.tolerated(t, r.Time-owner.first) {
+		p.taken[t] = owner.first
+		return
+	}
 	if p.epochs[r.Member] >= r.Epoch {
 		c.fault(ruleFence, "%s, after epoch %d", r, p.epochs[r.Member])
 	}
@@ -59,10 +65,13 @@ func (c *checker) tolerated(t tenure, late int64) bool {
 }
 
 // overlap notes what runs beside of a start. Of a tenure's own handlings, only
-// one of the same key may not.
+// one of the same key may not. A tenure that was taken over is the one to blame,
+// and fence has judged it.
 func (c *checker) overlap(r *Record, p *partitionState) {
+	_, late := p.taken[r.tenure()]
 	for _, h := range p.open {
-		if h.rival == nil && (h.start.tenure() != r.tenure() || h.start.Key == r.Key) {
+		same := h.start.tenure() == r.tenure()
+		if h.rival == nil && (same && h.start.Key == r.Key || !same && !late) {
 			h.rival = r
 		}
 	}

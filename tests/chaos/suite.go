@@ -49,6 +49,7 @@ var beside = []scenario{
 
 	{"Members/Storm", 0, membersStorm},
 	{"Members/Killed", needProcesses, membersKilled},
+	{"Members/KilledAfterCut", needProcesses | needProxies, membersKilledAfterCut},
 	{"Members/AllKilled", needProcesses, membersAllKilled},
 	{"Members/Stopped", 0, membersStopped},
 

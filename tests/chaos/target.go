@@ -66,3 +66,9 @@ func (target Target) withDefaults(t *testing.T) Target {
 	target.Hold = cmp.Or(target.Hold, 3*time.Second)
 	return target
 }
+
+// effort is the longest that a member takes for a message.
+func (target Target) effort() time.Duration { return target.Hold / 50 }
+
+// hands is how much work members have in their hands when a blow is struck.
+func (target Target) hands() time.Duration { return target.Hold / 4 }

@@ -21,6 +21,8 @@ type workload struct {
 	keys      []string
 	publisher *brokers.Publisher
 
+	order sync.Mutex // held from the numbering of a message to its acceptance
+
 	mu      sync.Mutex
 	sent    map[string][]Outcome
 	refused error
@@ -64,6 +66,8 @@ func (w *workload) run(ctx context.Context, rate int) {
 // publish sends the key's next message. Its outcome is unknown until the broker
 // confirms it, for which it waits for ever.
 func (w *workload) publish(key string) {
+	w.order.Lock()
+	defer w.order.Unlock()
 	m, about := w.next(key)
 	done := func(_ brokers.Receipt, err error) { w.settle(about, err) }
 	if err := w.publisher.PublishAsync(context.Background(), m, done); err != nil {
@@ -71,7 +75,8 @@ func (w *workload) publish(key string) {
 	}
 }
 
-// publishWithin sends the key's next message and gives up when ctx ends.
+// publishWithin sends the key's next message and gives up when ctx ends. One
+// goroutine publishes a key in this way, and none in the other at the time.
 func (w *workload) publishWithin(ctx context.Context, key string) {
 	m, about := w.next(key)
 	_, err := w.publisher.Publish(ctx, m)
@@ -127,6 +132,20 @@ func (w *workload) state() map[string][]Outcome {
 		sent[key] = slices.Clone(sent[key])
 	}
 	return sent
+}
+
+// notSent counts messages that were given up before they were sent.
+func (w *workload) notSent() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, outcomes := range w.sent {
+		for _, o := range outcomes {
+			if o == NotSent {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // unhandled counts confirmed messages that are not among the handled ones.
