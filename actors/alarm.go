@@ -59,12 +59,8 @@ func (r *region) fire(t *timer, now int64) {
 		r.overstayed(t.cell)
 	case timerLetter:
 		r.post(t.cell, &letter{kind: letterTimer, value: t.value, timer: t})
-		if t.every == 0 {
-			delete(t.cell.extra.timers, t.name)
-		}
 	case timerIdle:
-		t.cell.extra.idle = nil
-		r.post(t.cell, &letter{kind: letterIdle, value: ReceiveTimeout{}})
+		r.post(t.cell, &letter{kind: letterIdle, value: ReceiveTimeout{}, timer: t})
 	case timerResend:
 		r.sub.pool.wg.Go(t.decision.resend)
 	}
@@ -73,13 +69,16 @@ func (r *region) fire(t *timer, now int64) {
 // passivate ends the actors that have been idle for too long. Those with a hook
 // or with anything that hangs on them end in a turn of their own.
 func (r *region) passivate(now int64) {
+	if r.stops.Load()&stopEnding != 0 {
+		return // drain ends them
+	}
 	for at := r.nextPassivation(); at > 0 && at <= now; at = r.nextPassivation() {
 		c := r.sched.oldest
 		switch {
-		case c.extra != nil && c.extra.stash != nil || c.trouble != nil || c.debts > 0 || c.deciding != nil:
+		case c.owed():
 			r.sched.unlinkIdle(c)
 			r.sched.linkIdle(c, now) // it is owed something: look again later
-		case r.sub.plan.stops || c.extra != nil:
+		case r.lasting(c):
 			r.post(c, &letter{kind: letterPassivate})
 		default:
 			r.sched.forget(c)

@@ -37,6 +37,7 @@ type decision struct {
 	waiting  bool      // for the time to publish them again
 	over     bool      // settled or abandoned
 	owing    bool      // counted in the key's debts
+	stashed  bool      // its message is stashed, and not settled by it
 	chained  bool      // one effect at a time
 	next     *decision // of the key, to be published after this one
 	buried   *DeadLettered
@@ -69,6 +70,7 @@ func (s *subscription) mending(tries int, key string) time.Duration {
 func (r *region) publishEffects(c *cell, it *item, messages []brokers.Message) bool {
 	r.mu.Lock()
 	d := r.newDecision(c, it, messages, false)
+	d.stashed = it.fate == fateStashed
 	d.chained = !r.sub.sequenced && c.kind != cellEphemeral
 	if d.chained {
 		before := c.deciding
@@ -169,7 +171,9 @@ func (d *decision) settled() {
 		return
 	}
 	now := r.now()
-	r.settle(d.place, d.size)
+	if !d.stashed {
+		r.settle(d.place, d.size)
+	}
 	d.release(now)
 	if c := r.find(d.key, d.kind); c != nil && c.deciding == d {
 		c.deciding = nil
@@ -199,7 +203,10 @@ func (d *decision) release(now int64) {
 		}
 	}
 	if d.cell != nil {
-		d.region.sched.wake(d.cell, now)
+		d.cell.burying = false
+		if d.cell.debts == 0 {
+			d.region.sched.wake(d.cell, now)
+		}
 		d.region.retire(d.cell)
 	}
 }
@@ -207,7 +214,7 @@ func (d *decision) release(now int64) {
 // unburden lets a key go on whose last debt is paid, unless it waits for its
 // back-off besides.
 func (r *region) unburden(c *cell, now int64) {
-	if c.debts > 0 || c.state != cellWaiting || c.trouble != nil && c.trouble.until > now {
+	if c.debts > 0 || c.burying || c.state != cellWaiting || c.trouble != nil && c.trouble.until > now {
 		return
 	}
 	r.sched.wake(c, now)
@@ -244,7 +251,11 @@ func (d *decision) burden(now int64) {
 	r := d.region
 	c := r.find(d.key, d.kind)
 	if c == nil {
-		c = r.sched.keyed([]byte(d.key))
+		if d.kind == cellLane {
+			c = r.sched.laneCell()
+		} else {
+			c = r.sched.keyed([]byte(d.key))
+		}
 		r.sched.linkIdle(c, now)
 	}
 	c.debts++

@@ -18,33 +18,38 @@ const drainGrace = time.Second
 // wanted back or lost, lets what runs finish, acknowledges, and releases.
 func (r *region) live() {
 	r.actor = r.spawnPartitionActor()
-	err := r.fetch()
-	r.drain(err)
+	_ = r.fetch() // it ends because the partition does, which its context tells of
+	r.drain()
 	r.release(r.part.Context().Err() != nil) // it may have been lost while it drained
 }
 
-// drain starts nothing more and waits for what runs and for effects on their
-// way: within DrainTimeout, and while the epoch lives. Then handlers are told to
-// end, with cause brokers.ErrRevoked.
-func (r *region) drain(_ error) {
+// drain starts nothing more, waits for what runs and for effects on their way,
+// and ends the key actors: within DrainTimeout, and while the epoch lives. Then
+// handlers are told to end, with cause brokers.ErrRevoked.
+func (r *region) drain() {
 	r.stops.Or(stopEnding)
-	limit := time.NewTimer(r.sub.sys.cfg.DrainTimeout)
-	defer limit.Stop()
-	drained := r.awaitQuiet(limit.C, r.ctx.Done(), true)
-	r.cancel(brokers.ErrRevoked)
-	if drained {
-		return
+	defer r.cancel(brokers.ErrRevoked)
+	limit, cancel := context.WithTimeout(r.ctx, r.sub.sys.cfg.DrainTimeout)
+	defer cancel()
+	if !awaitQuiet(r, limit.Done(), true) {
+		r.callOff()
 	}
+	r.endInstances(limit)
+}
+
+// callOff tells handlers to end, and waits a little.
+func (r *region) callOff() {
+	r.cancel(brokers.ErrRevoked)
 	grace := time.NewTimer(drainGrace)
 	defer grace.Stop()
-	if !r.awaitQuiet(grace.C, nil, false) {
+	if !awaitQuiet(r, grace.C, false) {
 		r.log.Error("a handler goes on although its context has ended; the partition is released all the same")
 	}
 }
 
 // awaitQuiet waits until no worker runs and, if asked for, no effect is on its
 // way.
-func (r *region) awaitQuiet(limit <-chan time.Time, ended <-chan struct{}, effects bool) bool {
+func awaitQuiet[L any](r *region, limit <-chan L, effects bool) bool {
 	for {
 		r.mu.Lock()
 		quiet := r.workers == 0 && (!effects || r.deciding == 0)
@@ -56,16 +61,13 @@ func (r *region) awaitQuiet(limit <-chan time.Time, ended <-chan struct{}, effec
 		case <-r.quiet:
 		case <-limit:
 			return false
-		case <-ended:
-			return false
 		}
 	}
 }
 
-// release ends the key actors, sends the last acknowledgements and gives the
+// release sends the last acknowledgements, ends the keys' children and gives the
 // partition back.
 func (r *region) release(lost bool) {
-	r.endInstances()
 	r.mu.Lock()
 	r.ended = true
 	if r.alarm != nil {
@@ -81,34 +83,17 @@ func (r *region) release(lost bool) {
 			r.observe(func() Event { return Acknowledged{r.placeOf(), ack.UpTo, len(ack.Above)} })
 		}
 	}
+	r.refuseLetters()
+	r.stopPartitionActor() // before another owner's begin
 	limit, cancel := context.WithTimeout(context.Background(), drainGrace)
 	defer cancel()
 	if err := r.part.Close(limit); err != nil && !errors.Is(err, brokers.ErrRevoked) {
 		r.log.Warn("the last acknowledgements may not have arrived; those messages are handled again", zap.Error(err))
 	}
-	r.stopPartitionActor()
 	if lost {
 		r.log.Warn("partition lost", zap.Int("given_back", unsettled))
 		r.observe(func() Event { return PartitionLost{r.placeOf(), unsettled} })
 		return
 	}
 	r.observe(func() Event { return PartitionRevoked{r.placeOf(), unsettled} })
-}
-
-// endInstances ends the actors of all keys that no worker has.
-func (r *region) endInstances() {
-	r.mu.Lock()
-	var ending []*cell
-	for _, c := range r.sched.cells {
-		if c.state != cellRunning && c.value != nil {
-			ending = append(ending, c)
-		}
-	}
-	if c := r.sched.lane; c != nil && c.state != cellRunning && c.value != nil {
-		ending = append(ending, c)
-	}
-	r.mu.Unlock()
-	for _, c := range ending {
-		r.finishInstance(c)
-	}
 }

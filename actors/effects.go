@@ -141,6 +141,9 @@ func (c *Context) keyBytes() []byte {
 func (c *Context) effectID(source string) string {
 	b := make([]byte, 0, len(source)+len(c.Group())+8)
 	b = append(append(append(b, source...), '>'), c.Group()...)
+	if n := c.item.stashes; n > 0 { // what it stages now is another effect
+		b = strconv.AppendInt(append(b, '~'), int64(n), 10)
+	}
 	return string(strconv.AppendInt(append(b, '#'), int64(len(c.staged.messages)), 10))
 }
 

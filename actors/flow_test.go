@@ -446,3 +446,29 @@ func TestAShortRetryIsNoOverflow(t *testing.T) {
 		}
 	})
 }
+
+// A key that waits for its dead letter is not let go by an earlier effect that
+// has been confirmed after all.
+func TestDeadLetterHoldsItsKeyWhateverElseIsConfirmed(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		w.publish("k", "1", "2", "3")
+		w.broker.Server().OnPublish(func(m brokers.Message) error {
+			if m.Topic == "out" && w.at() < 5*time.Second || m.Topic == "dead" && w.at() < 10*time.Second {
+				return errors.New("refused")
+			}
+			return nil
+		})
+		policy := constant(1, time.Second)
+		policy.DeadLetter = "dead"
+		w.start(actors.Subscription{Policy: policy, Actor: w.handler(func(ctx *actors.Context) error {
+			if err := failing("2", 9)(ctx); err != nil {
+				return err
+			}
+			return ctx.Publish("out", []byte("x"))
+		})})
+		w.pass(9 * time.Second)
+		w.expect("k:1", "k:2 flaky")
+		w.pass(10 * time.Second)
+		w.expect("k:3")
+	})
+}

@@ -1,22 +1,29 @@
 package actors
 
 import (
+	"context"
 	"errors"
-	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
+
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/supervision"
 )
 
 // extras are what few keys' actors need. They begin and end with the instance.
+// Only the key's own turn changes them.
 type extras struct {
 	timers    map[string]*timer
-	idleAfter int64 // the receive timeout; 0 is none
-	idle      *timer
-	stash     *item // put aside, in order
+	idleAfter int64  // the receive timeout; 0 is none
+	idle      *timer // for that; out of the queue once its letter is on its way
+	stash     *item  // put aside, in order
 	lastStash *item
 	stashed   int32
-	children  map[string]*actor.PID
+	children  map[string]*actor.PID // by name
 }
 
 func (c *cell) extras() *extras {
@@ -26,236 +33,234 @@ func (c *cell) extras() *extras {
 	return c.extra
 }
 
-// Stash puts the event or letter being handled aside: it is neither decided nor
-// lost, and comes back, in order, with [Context.UnstashAll] or at the end of the
-// instance. Receive is to return nil. It counts as held, as the messages behind
-// a parked key do. [ErrStashFull] says that MaxBacklog items are stashed.
-func (c *Context) Stash() error {
-	if e := c.cell.extra; e != nil && int(e.stashed) >= c.region.sub.cfg.MaxBacklog {
-		return ErrStashFull
+// errExit is the failure of user code that ended its goroutine.
+var errExit = supervision.NewPanicError("the handler called runtime.Goexit", nil)
+
+// noItem is what the hooks of an instance handle: nothing.
+var noItem item
+
+// startError marks the failure of an instance to start.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return "actors: start of the key's actor: " + e.err.Error() }
+func (e *startError) Unwrap() error { return e.err }
+
+func isStartError(err error) bool {
+	var start *startError
+	return errors.As(err, &start)
+}
+
+// begin makes the key's instance if it has none. It is the key's only once its
+// start hook has succeeded.
+func (r *region) begin(w *worker) error {
+	c, plan := w.turn.cell, r.sub.plan
+	if plan.make == nil || c.value != nil {
+		return nil
 	}
-	c.stashed = true
+	w.ctx.reset(c, &noItem, 1)
+	var value any
+	err := guard(w.ctx, func(ctx *Context) error {
+		value = plan.make(c.key)
+		if !plan.starts {
+			return nil
+		}
+		return value.(Starter).Started(ctx)
+	})
+	if err != nil {
+		return &startError{err}
+	}
+	c.value = value
+	r.deliverLetters(w.ctx)
+	r.changeTimers(w.ctx)
+	w.turn.leave = w.turn.leave || w.ctx.staged.passivate
+	r.publishLoose(w.ctx.staged.takeMessages())
 	return nil
 }
 
-// UnstashAll stages the return of all that was stashed: it is handled next, in
-// the order of stashing, before what waits.
-func (c *Context) UnstashAll() { c.staged.unstash = true }
-
-// putAside notes a stashed item for conclude; the copy lives outside its batch.
-func (t *turn) putAside(it *item) {
-	it.fate = fateStashed
-	c := *it.detach()
-	c.next, c.fate = nil, fateSettled
-	if t.lastStash == nil {
-		t.stashed = &c
-	} else {
-		t.lastStash.next = &c
-	}
-	t.lastStash = &c
-}
-
-// restoreStash books what the turn put aside, and brings back what it, or the
-// end of its instance, wants back. The region's lock is held.
-func (r *region) restoreStash(t *turn) {
-	c := t.cell
-	if t.stashed != nil {
-		e := c.extras()
-		if e.lastStash == nil {
-			e.stash = t.stashed
-		} else {
-			e.lastStash.next = t.stashed
-		}
-		e.lastStash = t.lastStash
-		for it := t.stashed; it != nil; it = it.next {
-			e.stashed++
-			r.sched.hold(it, 1)
-		}
-	}
-	if c.extra == nil || c.extra.stash == nil || !t.unstash && !t.discarded {
-		return
-	}
-	e := c.extra
-	for it := e.stash; it != nil; it = it.next {
-		r.sched.hold(it, -1)
-		if it.letter != nil {
-			c.letters++
-		}
-	}
-	r.sched.prepend(c, e.stash, e.stashed)
-	e.stash, e.lastStash, e.stashed = nil, nil, 0
-}
+// starting says whether the key's instance was being started when its goroutine
+// ended.
+func (r *region) starting(c *cell) bool { return r.sub.plan.make != nil && c.value == nil }
 
 // finishInstance ends a key's actor: its hook, its children. Its timers and its
-// stash are conclude's, as they need the lock. The key is this worker's.
+// stash are conclude's, as they need the lock. The key is the caller's.
 func (r *region) finishInstance(c *cell) {
 	value := c.value
-	if value == nil {
+	c.value = nil
+	defer r.stopChildren(c)
+	if value == nil || !r.sub.plan.stops {
 		return
 	}
-	c.value = nil
-	if r.sub.plan.stops {
-		w := &Context{Context: r.ctx, region: r, cell: c, item: &noItem}
-		err := guard(w, func(ctx *Context) error {
-			value.(Stopper).Stopped(ctx)
-			return nil
-		})
-		if err != nil {
-			r.log.Error("the key's actor failed to stop cleanly", zap.Error(err))
-		}
+	if err := r.callStopped(c, value.(Stopper)); err != nil {
+		r.log.Error("the key's actor failed to stop cleanly", zap.String("key", c.key), zap.Error(err))
 	}
-	r.stopChildren(c)
 }
 
-// endExtras drops what ends with the instance. The region's lock is held.
-func (r *region) endExtras(c *cell) {
-	e := c.extra
+// callStopped calls the stop hook in a goroutine of its own, which it may end:
+// it must not take with it the one that ends the instance.
+func (r *region) callStopped(c *cell, s Stopper) error {
+	var err error = errExit
+	var hook sync.WaitGroup
+	hook.Go(func() {
+		err = guard(&Context{Context: r.ctx, region: r, cell: c, item: &noItem}, func(ctx *Context) error {
+			s.Stopped(ctx)
+			return nil
+		})
+	})
+	hook.Wait()
+	return err
+}
+
+// endExtras drops what ends with the instance; its stash comes back. The
+// region's lock is held.
+func (r *region) endExtras(t *turn) {
+	r.unstash(t)
+	e := t.cell.extra
 	if e == nil {
 		return
 	}
-	for _, t := range e.timers {
-		r.timers.remove(t)
+	for _, set := range e.timers {
+		r.timers.remove(set)
 	}
 	r.timers.remove(e.idle)
-	c.extra = nil
-	c.dropTimerLetters()
+	t.cell.extra = nil
 }
 
-// dropTimerLetters takes out of the queue what timers of an ended instance put
-// there.
-func (c *cell) dropTimerLetters() {
-	at := &c.head
-	c.tail = nil
-	for *at != nil {
-		it := *at
-		if l := it.letter; l != nil && (l.kind == letterTimer || l.kind == letterIdle) {
-			*at = it.next
-			c.queued--
-			c.letters--
-			continue
-		}
-		c.tail = it
-		at = &it.next
+// passivateNow ends the instance at its letter's place in the queue, unless
+// something came in the meantime.
+func (r *region) passivateNow(t *turn, it *item) {
+	if it.next != nil || r.wanted(t.cell) {
+		return
 	}
+	r.finishInstance(t.cell)
+	t.discarded, t.gone = true, true
 }
 
-// postPassivate queues the end of the instance behind what waits.
-func (r *region) postPassivate(c *cell) {
+// wanted says whether something waits for the key's instance.
+func (r *region) wanted(c *cell) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.post(c, &letter{kind: letterPassivate})
+	return c.head != nil || c.extra != nil && c.extra.stash != nil
 }
 
-// post queues a letter. The region's lock is held.
-func (r *region) post(c *cell, l *letter) {
-	c.letters++
-	r.sched.add(c, &item{letter: l})
+// depart ends an instance that was told to go, as soon as nothing waits for it.
+// The region's lock is held.
+func (r *region) depart(c *cell) {
+	if c.leaving && c.state == cellIdle && (c.extra == nil || c.extra.stash == nil) {
+		r.post(c, &letter{kind: letterPassivate})
+	}
 }
 
-// handleLetter handles what did not come from the broker. A failure is not
-// retried: nothing durable stands behind a letter. It is logged, and told to who
-// asked.
-func (r *region) handleLetter(w *worker, it *item) bool {
-	t, l := &w.turn, it.letter
-	if l.kind == letterPassivate {
-		if it.next == nil && t.cell.queued == 0 && (t.cell.extra == nil || t.cell.extra.stash == nil) {
-			r.finishInstance(t.cell)
-			t.discarded = true
+// settleInstance lets the instance of a turn go, or its cell, if nobody needs it
+// any more. The region's lock is held.
+func (r *region) settleInstance(t *turn) {
+	c := t.cell
+	c.leaving = !t.discarded && (c.leaving || t.leave)
+	if t.gone && c.state == cellIdle && c.found() && !c.owed() {
+		r.sched.forget(c)
+		return
+	}
+	r.depart(c)
+	r.retire(c)
+}
+
+// retire drops the cell of a single message once that is done with; an instance
+// that has hooks or anything hanging on it ends first, in a turn of its own.
+// Others stay for their next message, until they are passivated. The region's
+// lock is held.
+func (r *region) retire(c *cell) {
+	if c.state != cellIdle || c.kind != cellEphemeral && c.kind != cellRefused {
+		return
+	}
+	if r.lasting(c) {
+		r.post(c, &letter{kind: letterPassivate})
+		return
+	}
+	r.sched.forget(c)
+}
+
+// lasting says whether the end of the key's instance takes a turn.
+func (r *region) lasting(c *cell) bool {
+	return c.extra != nil || c.value != nil && r.sub.plan.stops
+}
+
+// owed says whether something of the key is not done with, so that its cell must
+// stay. The region's lock is held.
+func (c *cell) owed() bool {
+	return c.trouble != nil || c.debts > 0 || c.deciding != nil || c.extra != nil && c.extra.stash != nil
+}
+
+// endInstances ends the actors of all keys that no worker has, several at once,
+// and waits for their stop hooks: until limit ends, then with their context
+// ended, then no longer.
+func (r *region) endInstances(limit context.Context) {
+	ending := r.instances()
+	if len(ending) == 0 {
+		return
+	}
+	var hooks sync.WaitGroup
+	var next atomic.Int64
+	for range min(len(ending), r.sub.cfg.Concurrency) {
+		hooks.Add(1)
+		r.sub.pool.wg.Go(func() {
+			defer hooks.Done()
+			for i := next.Add(1); i <= int64(len(ending)); i = next.Add(1) {
+				r.finishInstance(ending[i-1])
+			}
+		})
+	}
+	ended := make(chan struct{})
+	r.sub.pool.wg.Go(func() { hooks.Wait(); close(ended) })
+	if endsWithin(limit.Done(), ended) {
+		return
+	}
+	r.cancel(brokers.ErrRevoked)
+	grace := time.NewTimer(drainGrace)
+	defer grace.Stop()
+	if !endsWithin(grace.C, ended) {
+		r.log.Error("stop hooks go on although their context has ended; the partition is released all the same")
+	}
+}
+
+// finishLate ends the instance of a turn that outlived its region, after what
+// else is to be done.
+func (r *region) finishLate(t *turn, after func()) func() {
+	c := t.cell
+	var refused []undelivered
+	if r.ended {
+		refused = r.lettersOf(r.lettersOf(nil, c, t.rest()), c, t.back)
+	}
+	return func() {
+		if after != nil {
+			after()
 		}
+		r.finishInstance(c)
+		r.refuseAll(refused)
+	}
+}
+
+// endsWithin waits for an end, and says whether it came before the limit.
+func endsWithin[L any](limit <-chan L, end <-chan struct{}) bool {
+	select {
+	case <-end:
 		return true
-	}
-	t.reached = t.reached || l.kind != letterIdle
-	err := r.begin(w)
-	if err == nil {
-		w.ctx.reset(t.cell, it, 1)
-		err = r.call(w.ctx)
-	}
-	if err == nil {
-		return r.decide(w, it)
-	}
-	r.log.Warn("letter to a key failed", zap.String("type", fmt.Sprintf("%T", l.value)), zap.Error(err))
-	if l.sender != nil {
-		r.sub.sys.actors.Root.Send(l.sender, &RequestError{Err: err})
-	}
-	if start := (*startError)(nil); errors.As(err, &start) || isPanic(err) {
-		r.finishInstance(t.cell)
-		t.discarded = true
+	case <-limit:
 		return false
 	}
-	return true
 }
 
-// deliverLetters sends what a handler staged to other actors.
-func (r *region) deliverLetters(c *Context) {
-	root := r.sub.sys.actors.Root
-	for i := range c.staged.letters {
-		l := &c.staged.letters[i]
-		if l.respond {
-			root.Send(l.to, l.value)
-			continue
-		}
-		root.RequestWithCustomSender(l.to, l.value, c.Self())
-	}
-}
-
-// changeTimers carries out the staged timer operations.
-func (r *region) changeTimers(c *Context) {
-	if len(c.staged.timers) == 0 {
-		return
-	}
+// instances are the cells whose instances have a stop hook to be called. From
+// now on a worker that still runs ends the instance it has.
+func (r *region) instances() (ending []*cell) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
-	e := c.cell.extras()
-	for _, op := range c.staged.timers {
-		if op.idle {
-			e.idleAfter = int64(max(op.after, 0))
-			continue
+	r.closing = true
+	if !r.sub.plan.stops {
+		return nil
+	}
+	for c := range r.sched.all() {
+		if c.state != cellRunning && c.value != nil {
+			ending = append(ending, c)
 		}
-		r.timers.remove(e.timers[op.name])
-		delete(e.timers, op.name)
-		if op.after < 0 {
-			continue
-		}
-		t := &timer{at: now + int64(op.after), kind: timerLetter, cell: c.cell, value: op.value, name: op.name}
-		if op.every {
-			t.every = int64(op.after)
-		}
-		if e.timers == nil {
-			e.timers = make(map[string]*timer)
-		}
-		e.timers[op.name] = t
-		r.timers.add(t)
 	}
-	r.setAlarm(now)
-}
-
-// periodic sets a periodic timer again once its letter has been handled. The
-// region's lock is held.
-func (r *region) periodic(c *cell, l *letter, now int64) {
-	t := l.timer
-	if t == nil || t.every == 0 || c.extra == nil || c.extra.timers[t.name] != t {
-		return
-	}
-	for t.at <= now {
-		t.at += t.every
-	}
-	r.timers.add(t)
-	r.setAlarm(now)
-}
-
-// rearmIdle sets the receive timeout anew after a turn in which something
-// reached the key. The region's lock is held.
-func (r *region) rearmIdle(c *cell, reached bool, now int64) {
-	e := c.extra
-	if e == nil || !reached {
-		return
-	}
-	r.timers.remove(e.idle)
-	e.idle = nil
-	if e.idleAfter > 0 {
-		e.idle = &timer{at: now + e.idleAfter, kind: timerIdle, cell: c}
-		r.timers.add(e.idle)
-		r.setAlarm(now)
-	}
+	return ending
 }

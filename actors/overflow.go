@@ -20,13 +20,20 @@ func (r *region) overflowing() bool {
 	return true
 }
 
+// The limits that parked keys can reach, as events and Health name them.
+const (
+	limitParked = "MaxParked"
+	limitGap    = "MaxGap"
+	limitTime   = "MaxParkTime"
+)
+
 func (r *region) limitReached() string {
 	cfg := &r.sub.cfg
 	switch {
 	case r.sched.held >= cfg.MaxParked || r.sched.heldBytes >= cfg.MaxInFlightBytes:
-		return "MaxParked"
+		return limitParked
 	case !r.sub.individualAcks && r.track.gap() >= cfg.MaxGap:
-		return "MaxGap"
+		return limitGap
 	}
 	return ""
 }
@@ -39,14 +46,14 @@ func (r *region) culprit(limit string) *cell {
 		if c.head == nil || c.trouble == nil {
 			continue
 		}
-		if limit == "MaxGap" && c.head.message != nil && c.head.place == r.track.head {
+		if limit == limitGap && c.head.message != nil && c.head.place == r.track.head {
 			return c
 		}
 		if worst == nil || c.queued > worst.queued {
 			worst = c
 		}
 	}
-	if limit == "MaxGap" {
+	if limit == limitGap {
 		return nil
 	}
 	return worst
@@ -74,7 +81,7 @@ func (r *region) overstayed(c *cell) {
 		return
 	}
 	r.overflow = false
-	r.overflowed(c, "MaxParkTime")
+	r.overflowed(c, limitTime)
 }
 
 // holding says what a held partition waits for; "" if it is not held.

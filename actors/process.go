@@ -2,29 +2,39 @@ package actors
 
 import (
 	"context"
-	"encoding/base64"
 	"fmt"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
+
+	"github.com/troupe-go/troupe/brokers"
 )
 
 // PID is the address of a key: any protoactor actor may send to it and request
-// of it. A letter makes the key's actor if it has none, waits behind what runs,
-// and is not durable. A request is answered with [*RequestError] if it fails:
-// wrapping [ErrNotOwned] where this process does not own the key now. A letter
-// that cannot be delivered and has no sender becomes an actor.DeadLetterEvent.
+// of it. A letter makes the key's actor if it has none. It waits its turn behind
+// all that came for the key before, also behind a message that backs off or is
+// parked, for as long as that takes; it is not durable, and not retried. A
+// request is answered with [*RequestError] if it fails: wrapping [ErrNotOwned]
+// where this process does not own the key now, or does not any more, and
+// [ErrBacklogFull] where too many wait. A letter that cannot be delivered and has
+// no sender becomes an actor.DeadLetterEvent.
 //
-// The PID stays good over passivation, epochs and rebalances.
+// The PID stays good over passivation, epochs and rebalances. Stopping or
+// poisoning it passivates the key's actor; it cannot be watched, as a key has no
+// end.
+//
+// The key's partition is told by its hash, as publishers choose it by default. A
+// key that lives elsewhere (another partitioner, or a Subscription.Key that is
+// not the message's) is found once it has an actor. Under PerPartition, a key's
+// PID is its partition's; under Unordered, and for messages that
+// UnkeyedConcurrent handles, there is nobody to send to.
 func (s *System) PID(group, topic string, key []byte) *actor.PID {
 	return actor.NewPID(address(group, topic), keyID(key))
 }
 
 // Ask sends a request to a PID and waits for the answer, which must be an R. The
-// error is ctx's cause, a [*RequestError] that was answered, or says that the
-// answer is of another type.
+// error is ctx's cause, a [*RequestError] that was answered, [ErrNotOwned] if
+// nobody is there, or says that the answer is of another type.
 func Ask[R any](ctx context.Context, sys *actor.ActorSystem, to *actor.PID, request any) (R, error) {
 	var none R
 	inbox := make(answers, 1)
@@ -36,12 +46,12 @@ func Ask[R any](ctx context.Context, sys *actor.ActorSystem, to *actor.PID, requ
 		return none, context.Cause(ctx)
 	case answer := <-inbox:
 		switch a := answer.(type) {
-		case R:
-			return a, nil
 		case *RequestError:
 			return none, a
 		case *actor.DeadLetterResponse:
-			return none, fmt.Errorf("actors: nobody is at %v", to)
+			return none, fmt.Errorf("%w: nobody is at %s/%s", ErrNotOwned, to.Address, to.Id)
+		case R:
+			return a, nil
 		}
 		return none, fmt.Errorf("actors: answer to %T is a %T", request, answer)
 	}
@@ -72,30 +82,6 @@ func (e *RequestError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *RequestError) Unwrap() error { return e.Err }
 
-// keyID is the id of a key's PID: the key itself where it is valid UTF-8 and
-// does not begin with "~", else "~" and base64url.
-func keyID(key []byte) string {
-	if utf8.Valid(key) && (len(key) == 0 || key[0] != '~') {
-		return string(key)
-	}
-	return "~" + base64.RawURLEncoding.EncodeToString(key)
-}
-
-func idKey(id string) ([]byte, error) {
-	if coded, ok := strings.CutPrefix(id, "~"); ok {
-		return base64.RawURLEncoding.DecodeString(coded)
-	}
-	return []byte(id), nil
-}
-
-// address is where the keys of a group and topic live: no address of a network,
-// and the same in every process.
-func address(group, topic string) string { return "keys:" + group + "/" + topic }
-
-func (r *region) pid(c *cell) *actor.PID {
-	return actor.NewPID(address(r.sub.cfg.Group, r.part.Topic()), keyID([]byte(c.key)))
-}
-
 // keyProcess receives what is sent to the keys of one topic. protoactor caches
 // it in the PID for ever, so it holds no state of a key or an epoch: it looks
 // the key up each time.
@@ -111,33 +97,37 @@ func (s *subscription) registerProcess() {
 	}
 	s.sys.actors.ProcessRegistry.RegisterAddressResolver(func(pid *actor.PID) (actor.Process, bool) {
 		p, ok := processes[pid.Address]
-		return p, ok
+		return p, ok && !s.sys.over.Load() // a later system may have the group
 	})
 }
 
 // SendUserMessage queues a letter at the key.
 func (p *keyProcess) SendUserMessage(pid *actor.PID, message any) {
 	_, value, sender := actor.UnwrapEnvelope(message)
-	key, err := idKey(pid.Id)
+	if _, ok := value.(*actor.PoisonPill); ok {
+		p.Stop(pid)
+		return
+	}
+	to, err := parseID(pid.Id)
 	if err == nil {
-		err = p.deliver(key, &letter{kind: letterUser, value: value, sender: sender})
+		err = p.deliver(to, &letter{kind: letterUser, value: value, sender: sender})
 	}
 	if err != nil {
-		p.refuse(pid, value, sender, err)
+		p.sub.refuse(pid, value, sender, err)
 	}
 }
 
-func (p *keyProcess) deliver(key []byte, l *letter) error {
-	r := p.sub.region(p.topic, key)
+func (p *keyProcess) deliver(to target, l *letter) error {
+	r := p.sub.locate(p.topic, to)
 	if r == nil {
 		return ErrNotOwned
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ended || r.stops.Load()&stopEnding != 0 {
+	if r.stops.Load()&stopEnding != 0 {
 		return ErrNotOwned
 	}
-	c := r.letterHome(key)
+	c := r.letterHome(to)
 	if c == nil {
 		return ErrNotOwned
 	}
@@ -149,20 +139,35 @@ func (p *keyProcess) deliver(key []byte, l *letter) error {
 	return nil
 }
 
-// letterHome is the cell that a letter to a key goes to; nil where keys have no
-// actors of their own.
-func (r *region) letterHome(key []byte) *cell {
+// locate is the region that a target lives in; nil if it is not here.
+func (s *subscription) locate(topic string, to target) *region {
+	if !to.lane {
+		return s.region(topic, to.key)
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.regions[home{topic, to.partition}]
+}
+
+// letterHome is the cell that a letter goes to; nil where there is none that
+// could be found again.
+func (r *region) letterHome(to target) *cell {
+	cfg := &r.sub.cfg
 	switch {
 	case r.sub.plan.strict:
 		return r.sched.laneCell()
-	case r.sub.cfg.Unordered:
+	case cfg.Unordered || to.lane && cfg.Unkeyed != UnkeyedSerial:
 		return nil
+	case to.lane:
+		return r.sched.laneCell()
 	}
-	return r.sched.keyed(key)
+	return r.sched.keyed(to.key)
 }
 
-func (p *keyProcess) refuse(pid *actor.PID, value any, sender *actor.PID, err error) {
-	sys := p.sub.sys.actors
+// refuse tells the sender of a letter why it was not delivered, or the event
+// stream if there is none.
+func (s *subscription) refuse(pid *actor.PID, value any, sender *actor.PID, err error) {
+	sys := s.sys.actors
 	if sender != nil {
 		sys.Root.Send(sender, &RequestError{Err: err})
 		return
@@ -170,21 +175,69 @@ func (p *keyProcess) refuse(pid *actor.PID, value any, sender *actor.PID, err er
 	sys.EventStream.Publish(&actor.DeadLetterEvent{PID: pid, Message: value})
 }
 
-// SendSystemMessage takes the end of a child, which the key watches; keys
-// themselves cannot be watched, as they have no end.
-func (p *keyProcess) SendSystemMessage(pid *actor.PID, message any) {
-	if ended, ok := message.(*actor.Terminated); ok {
-		p.SendUserMessage(pid, ended)
-	}
-}
+// SendSystemMessage has nothing to do: keys cannot be watched, as they have no
+// end.
+func (p *keyProcess) SendSystemMessage(*actor.PID, any) {}
 
 // Stop ends the key's actor once nothing waits for it, as passivation does.
 func (p *keyProcess) Stop(pid *actor.PID) {
-	key, err := idKey(pid.Id)
-	if err == nil {
-		err = p.deliver(key, &letter{kind: letterPassivate})
-	}
+	to, err := parseID(pid.Id)
 	if err != nil {
-		p.sub.log.Debug("key could not be stopped", zap.String("id", pid.Id), zap.Error(err))
+		p.sub.log.Debug("key could not be stopped", zap.Error(err))
+		return
 	}
+	if r := p.sub.locate(p.topic, to); r != nil {
+		r.dismiss(to)
+	}
+}
+
+// dismiss ends the actor of a key, if it has one.
+func (r *region) dismiss(to target) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.sched.cells[string(to.key)]
+	if to.lane || r.sub.plan.strict {
+		c = r.sched.lane
+	}
+	if c != nil {
+		c.leaving = true
+		r.depart(c)
+		r.spawn()
+	}
+}
+
+// knows says whether the key has an actor, or messages, here.
+func (r *region) knows(key []byte) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sched.cells[string(key)] != nil
+}
+
+// likely is the region of the partition to which the key's hash leads.
+func (s *subscription) likely(topic string, key []byte) *region {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.source == nil {
+		return nil
+	}
+	if n := s.source.Partitions(topic); n > 0 {
+		return s.regions[home{topic, brokers.PartitionOf(key, n)}]
+	}
+	return nil
+}
+
+// region is where a key lives, nil if not here. The partition follows from the
+// key as publishers choose it by default; a key published otherwise is found
+// while it has an actor here.
+func (s *subscription) region(topic string, key []byte) *region {
+	likely := s.likely(topic, key)
+	if s.plan.strict || likely != nil && likely.knows(key) {
+		return likely
+	}
+	for _, r := range s.owned() {
+		if r != likely && r.part.Topic() == topic && r.knows(key) {
+			return r
+		}
+	}
+	return likely
 }

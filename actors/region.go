@@ -45,6 +45,7 @@ type region struct {
 
 	condemned map[string]struct{} // keys whose messages are dead-lettered
 	overflow  bool                // at a limit, and said so
+	closing   bool                // instances are being ended
 	ended     bool                // nothing more is booked
 
 	keys      []keyed       // of the batch being accepted

@@ -1,6 +1,10 @@
 package actors
 
-import "github.com/troupe-go/troupe/brokers"
+import (
+	"iter"
+
+	"github.com/troupe-go/troupe/brokers"
+)
 
 // item is one thing for a key to handle: a message of a partition, or a letter
 // sent to the key's PID. Items of a fetched batch lie in one slice, which lives
@@ -12,6 +16,7 @@ type item struct {
 	place    uint64 // in the tracker; messages only
 	size     int32  // bytes, for the limits
 	detached bool   // copied out of its batch already
+	stashes  uint8  // how often it was stashed
 	fate     fate
 }
 
@@ -45,6 +50,8 @@ type cell struct {
 	state      cellState
 	kind       cellKind
 	held       bool      // its queue counts as held
+	burying    bool      // its dead letter is not confirmed
+	leaving    bool      // its actor is to end when nothing waits for it
 	ready      *cell     // the next in the run queue
 	value      any       // the user's actor; nil until the first message
 	extra      *extras   // timers, stash, children
@@ -166,6 +173,34 @@ func (s *scheduler) hold(it *item, n int) {
 		s.heldBytes += n * int(it.size)
 	}
 }
+
+// all are the cells in no order, but for idle and running ones that nobody can
+// find.
+func (s *scheduler) all() iter.Seq[*cell] {
+	return func(yield func(*cell) bool) {
+		for _, c := range s.cells {
+			if !yield(c) {
+				return
+			}
+		}
+		if s.lane != nil && !yield(s.lane) {
+			return
+		}
+		for c := s.first; c != nil; c = c.ready {
+			if !c.found() && !yield(c) {
+				return
+			}
+		}
+		for c := range s.waiting {
+			if !c.found() && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// found says whether a message can find the cell.
+func (c *cell) found() bool { return c.kind == cellKeyed || c.kind == cellLane }
 
 func (s *scheduler) makeReady(c *cell) {
 	c.state = cellReady

@@ -164,23 +164,6 @@ func (s *subscription) owned() []*region {
 	return regions
 }
 
-// region is where a key lives, nil if not here. The partition follows from the
-// key as publishers choose it by default; a key published otherwise is found
-// while it has an actor here.
-func (s *subscription) region(topic string, key []byte) *region {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if s.source == nil {
-		return nil
-	}
-	if n := s.source.Partitions(topic); n > 0 {
-		if r := s.regions[home{topic, brokers.PartitionOf(key, n)}]; r != nil {
-			return r
-		}
-	}
-	return nil
-}
-
 // stopAll and startAll set and clear a reason to start nothing, in all regions
 // and those to come.
 func (s *subscription) stopAll(reason uint32) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
 
@@ -23,6 +24,7 @@ type System struct {
 	subs    []*subscription
 	budget  *budget
 	ran     atomic.Bool
+	over    atomic.Bool // Run has ended
 	stopped chan struct{}
 	once    sync.Once
 	cause   error
@@ -42,7 +44,9 @@ func NewSystem(cfg Config, subs ...Subscription) (*System, error) {
 	sys.host, _ = os.Hostname() // dead letters without a host are as good
 	if sys.actors == nil {
 		sys.own = true
-		sys.actors = actor.NewActorSystem(actor.WithLoggerFactory(quiet))
+		// Its throttle of dead-letter lines, which nobody sees, is a goroutine that
+		// sleeps for this long.
+		sys.actors = actor.NewActorSystem(actor.WithLoggerFactory(quiet), actor.WithDeadLetterThrottleInterval(time.Nanosecond))
 	}
 	for i := range subs {
 		sys.subs = append(sys.subs, newSubscription(sys, subs[i]))
@@ -94,6 +98,7 @@ func (s *System) Run(ctx context.Context) (Report, error) {
 			sub.log.Error("workers are still busy with handlers that ignore their context")
 		}
 	}
+	s.over.Store(true)
 	if s.own {
 		s.actors.Shutdown()
 	}

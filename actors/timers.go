@@ -1,84 +1,6 @@
 package actors
 
-import (
-	"container/heap"
-	"time"
-)
-
-// timerKind says what a due timer does.
-type timerKind uint8
-
-const (
-	timerWake     timerKind = iota // a back-off is over
-	timerParkTime                  // a key has been parked for MaxParkTime
-	timerLetter                    // a letter that the key sent to itself
-	timerIdle                      // the key's receive timeout
-	timerResend                    // effects that failed are published again
-)
-
-// timer is one entry of a region's timers. at is on the region's clock.
-type timer struct {
-	at       int64
-	kind     timerKind
-	cell     *cell
-	value    any
-	name     string
-	every    int64
-	decision *decision
-	index    int // in the heap; -1 when out of it
-}
-
-// timerQueue orders timers by time. It is pure; removal is exact, so nothing of
-// a key is left when the key is.
-type timerQueue struct{ heap timerHeap }
-
-func (q *timerQueue) add(t *timer) { heap.Push(&q.heap, t) }
-
-func (q *timerQueue) remove(t *timer) {
-	if t != nil && t.index >= 0 {
-		heap.Remove(&q.heap, t.index)
-	}
-}
-
-// due takes the earliest timer if its time has come.
-func (q *timerQueue) due(now int64) *timer {
-	if len(q.heap) == 0 || q.heap[0].at > now {
-		return nil
-	}
-	return heap.Pop(&q.heap).(*timer)
-}
-
-// next is when the earliest timer is due.
-func (q *timerQueue) next() (at int64, ok bool) {
-	if len(q.heap) == 0 {
-		return 0, false
-	}
-	return q.heap[0].at, true
-}
-
-type timerHeap []*timer
-
-func (h timerHeap) Len() int           { return len(h) }
-func (h timerHeap) Less(i, j int) bool { return h[i].at < h[j].at }
-func (h timerHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *timerHeap) Push(x any) {
-	t := x.(*timer)
-	t.index = len(*h)
-	*h = append(*h, t)
-}
-
-func (h *timerHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	t.index = -1
-	return t
-}
+import "time"
 
 // timerOp is a staged change of a key's timers.
 type timerOp struct {
@@ -98,23 +20,119 @@ func (c *Context) After(d time.Duration, name string, value any) {
 
 // Every stages a periodic timer: value reaches the key as a letter every d,
 // which is at least 1 ms. A period that passes while the last letter still waits
-// is skipped.
+// is skipped. A timer of the same name is replaced.
 func (c *Context) Every(d time.Duration, name string, value any) {
 	c.staged.timers = append(c.staged.timers, timerOp{name: name, after: max(d, time.Millisecond), every: true, value: value})
 }
 
-// CancelTimer stages the end of a timer.
+// CancelTimer stages the end of a timer. Its letter does not come any more, also
+// if it is due already and waits behind this message; only one that was stashed
+// comes back.
 func (c *Context) CancelTimer(name string) {
 	c.staged.timers = append(c.staged.timers, timerOp{name: name, after: -1})
 }
 
 // SetReceiveTimeout stages the receive timeout: when nothing has reached the key
 // for d, it gets a [ReceiveTimeout] once, and again after the next thing that
-// reached it and another d. Letters count, the end of a child included; the
-// time-out itself does not. 0 ends it.
+// reached it and another d. The time begins when Receive has returned. Failed
+// attempts and letters count, the end of a child included; the timeout itself
+// does not, but may set it anew. 0 ends it.
 func (c *Context) SetReceiveTimeout(d time.Duration) {
-	if d <= 0 {
-		d = -1
+	c.staged.timers = append(c.staged.timers, timerOp{idle: true, after: max(d, 0)})
+}
+
+// changeTimers carries out the staged timer operations.
+func (r *region) changeTimers(c *Context) {
+	if len(c.staged.timers) == 0 {
+		return
 	}
-	c.staged.timers = append(c.staged.timers, timerOp{idle: true, after: d})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	for _, op := range c.staged.timers {
+		if op.idle {
+			c.cell.extras().idleAfter = int64(op.after)
+			r.armIdle(c.cell, now)
+			continue
+		}
+		r.changeTimer(c.cell, op, now)
+	}
+	r.setAlarm(now)
+}
+
+func (r *region) changeTimer(c *cell, op timerOp, now int64) {
+	e := c.extras()
+	r.timers.remove(e.timers[op.name])
+	delete(e.timers, op.name)
+	if op.after < 0 {
+		return
+	}
+	t := &timer{at: after(now, int64(op.after)), kind: timerLetter, cell: c, owner: e, name: op.name, value: op.value}
+	if op.every {
+		t.every = int64(op.after)
+	}
+	if e.timers == nil {
+		e.timers = make(map[string]*timer)
+	}
+	e.timers[op.name] = t
+	r.timers.add(t)
+}
+
+// periodic sets a periodic timer again once its letter has been handled. The
+// region's lock is held.
+func (r *region) periodic(c *cell, l *letter, now int64) {
+	t := l.timer
+	if t == nil || t.every == 0 || c.extra == nil || c.extra.timers[t.name] != t {
+		return
+	}
+	if late := now - t.at; late >= 0 {
+		t.at = after(t.at, (late/t.every+1)*t.every)
+	}
+	r.timers.add(t)
+	r.setAlarm(now)
+}
+
+// armIdle lets the receive timeout begin anew. The region's lock is held.
+func (r *region) armIdle(c *cell, now int64) {
+	e := c.extra
+	if e == nil || e.idle == nil && e.idleAfter == 0 {
+		return
+	}
+	if e.idleAfter == 0 {
+		r.timers.remove(e.idle)
+		e.idle = nil
+		return
+	}
+	if e.idle == nil || e.idle.slot == 0 { // one that is due is another: its letter may be on its way
+		e.idle = &timer{kind: timerIdle, cell: c, owner: e}
+	}
+	e.idle.at = after(now, e.idleAfter)
+	r.timers.add(e.idle)
+	r.setAlarm(now)
+}
+
+// stale says whether the letter of a timer comes too late: its instance has
+// ended, or it was cancelled, replaced or, if it is the receive timeout, belied
+// while it waited. What was stashed had come in time. Only the key's turn
+// changes what this looks at.
+func (t *turn) stale(it *item) bool {
+	set, e := it.letter.timer, t.cell.extra
+	switch {
+	case set == nil:
+		return false
+	case set.owner != e:
+		return true
+	case it.stashes > 0:
+		return false
+	case set.kind == timerIdle:
+		return t.reached || e.idle != set
+	}
+	return e.timers[set.name] != set
+}
+
+// spend forgets a one-shot timer whose letter is being handled.
+func (t *turn) spend(l *letter) {
+	if l.timer != nil && l.timer.kind == timerLetter && l.timer.every == 0 {
+		delete(t.cell.extra.timers, l.timer.name)
+	}
 }

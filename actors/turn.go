@@ -24,11 +24,12 @@ type turn struct {
 	verdict   supervision.Verdict
 	starting  bool // the instance could not be started; no message is to blame
 	discarded bool // the instance ended; its timers and stash end with it
+	gone      bool // it was passivated
 
-	reached   bool // something other than the receive timeout reached the key
-	unstash   bool
-	stashed   *item // put aside in this turn, in order
-	lastStash *item
+	reached   bool  // something other than the receive timeout reached the key
+	leave     bool  // the instance is to end when nothing waits for it
+	back      *item // unstashed, in order
+	backs     int32
 	poison    bool // handling it has probably ended the process before
 	condemned bool // dead-letter instead of handling
 	probe     bool // the breaker's
@@ -77,6 +78,15 @@ func (r *region) suspicious(it *item) bool {
 // of those behind it rises with each crash as well, and proves nothing.
 func (r *region) convicted(it *item) bool {
 	return it.place == r.track.head && r.sub.cfg.Policy.Suspect(it.message.DeliveryCount-1)
+}
+
+// rest is what the turn has not handled.
+func (t *turn) rest() *item {
+	it := t.chain
+	for range t.handled {
+		it = it.next
+	}
+	return it
 }
 
 func chainLen(chain *item) (n int32) {
@@ -152,11 +162,16 @@ func (r *region) fault(t *turn, it *item) error {
 }
 
 // call runs the handler with the attempt's time limit.
-func (r *region) call(c *Context) error {
+func (r *region) call(c *Context) (err error) {
 	if timeout := r.sub.cfg.Policy.Timeout; timeout > 0 {
-		return c.limited(timeout, func() error { return guard(c, r.sub.handler.Receive) })
+		err = c.limited(timeout, func() error { return guard(c, r.sub.handler.Receive) })
+	} else {
+		err = guard(c, r.sub.handler.Receive)
 	}
-	return guard(c, r.sub.handler.Receive)
+	if err != nil {
+		c.dropStash()
+	}
+	return err
 }
 
 // guard is the one place where a panic of user code becomes an error.
@@ -180,11 +195,10 @@ func (r *region) judge(t *turn, it *item, attempt int, err error) {
 	if tr := t.cell.trouble; tr != nil && attempt > 1 {
 		t.failure.FirstAt = tr.first
 	}
-	t.discarded = isPanic(err)
-	start := (*startError)(nil)
+	t.starting = isStartError(err)
+	t.discarded = t.starting || isPanic(err)
 	switch {
-	case errors.As(err, &start):
-		t.starting, t.discarded = true, true
+	case t.starting: // tried again, whatever the policy says
 	case t.condemned:
 		t.verdict = supervision.Verdict{Kind: supervision.DeadLetter, Reason: ErrOverflow.Error()}
 	default:
@@ -196,12 +210,16 @@ func (r *region) judge(t *turn, it *item, attempt int, err error) {
 }
 
 // judgeExit judges the item whose handler ended its goroutine.
-func (r *region) judgeExit(t *turn) {
-	it := t.chain
-	for range t.handled {
-		it = it.next
+func (r *region) judgeExit(w *worker) {
+	t := &w.turn
+	w.ctx.dropStash()
+	var err error = errExit
+	if r.starting(t.cell) {
+		err = &startError{errExit}
 	}
-	if it.message == nil {
+	it := t.rest()
+	if it.letter != nil {
+		r.failLetter(t, it.letter, err)
 		t.handled++
 		return
 	}
@@ -209,7 +227,7 @@ func (r *region) judgeExit(t *turn) {
 	if tr := t.cell.trouble; tr != nil && t.handled == 0 {
 		attempt += tr.attempts
 	}
-	r.judge(t, it, attempt, supervision.NewPanicError("the handler called runtime.Goexit", nil))
+	r.judge(t, it, attempt, err)
 }
 
 func isPanic(err error) bool {
@@ -221,71 +239,54 @@ func isPanic(err error) bool {
 // settled when its effects are.
 func (r *region) decide(w *worker, it *item) bool {
 	t, c := &w.turn, w.ctx
-	if c.stashed {
-		t.putAside(it)
-	}
-	t.unstash = t.unstash || c.staged.unstash
+	more := r.decideStash(w, it)
 	if c.staged.empty() {
-		return true
+		return more
 	}
 	r.deliverLetters(c)
 	r.changeTimers(c)
-	if c.staged.passivate {
-		r.postPassivate(t.cell)
-	}
+	t.leave = t.leave || c.staged.passivate
 	if len(c.staged.messages) == 0 {
-		return true
+		return more
 	}
 	if it.message == nil {
 		r.publishLoose(c.staged.takeMessages())
-		return true
+		return more
 	}
-	it.fate = fateDecided
-	return r.publishEffects(t.cell, it, c.staged.takeMessages())
+	if it.fate != fateStashed {
+		it.fate = fateDecided
+	}
+	return r.publishEffects(t.cell, it, c.staged.takeMessages()) && more
 }
 
-// begin makes the key's instance if it has none.
-func (r *region) begin(w *worker) error {
-	cell := w.turn.cell
-	plan := r.sub.plan
-	if plan.make == nil || cell.value != nil {
-		return nil
+// decideStash brings back what was stashed before, and puts the item aside if
+// its handler wants it. False ends the turn, as what came back is next.
+func (r *region) decideStash(w *worker, it *item) bool {
+	if w.ctx.staged.unstash {
+		r.mu.Lock()
+		r.unstash(&w.turn)
+		r.mu.Unlock()
 	}
-	w.ctx.reset(cell, &noItem, 1)
-	err := guard(w.ctx, func(c *Context) error {
-		cell.value = plan.make(cell.key)
-		if !plan.starts {
-			return nil
-		}
-		return cell.value.(Starter).Started(c)
-	})
-	if err != nil {
-		cell.value = nil
-		r.stopChildren(cell)
-		return &startError{err}
+	if w.ctx.stashed {
+		r.putAside(w.turn.cell, it)
 	}
-	r.deliverLetters(w.ctx)
-	r.changeTimers(w.ctx)
-	r.publishLoose(w.ctx.staged.takeMessages())
-	return nil
+	return w.turn.back == nil
 }
-
-// noItem is what the hooks of an instance handle: nothing.
-var noItem item
-
-// startError marks the failure of an instance to start.
-type startError struct{ err error }
-
-func (e *startError) Error() string { return "actors: start of the key's actor: " + e.err.Error() }
-func (e *startError) Unwrap() error { return e.err }
 
 // conclude books a turn: settles what was handled, puts back the rest, and
 // carries out the verdict. The region's lock is held; what it returns is to be
 // called without it.
 func (r *region) conclude(t *turn, now int64) (after func()) {
-	if r.ended {
-		return nil
+	if !r.ended {
+		after = r.account(t, now)
 	}
+	if r.closing {
+		return r.finishLate(t, after)
+	}
+	return after
+}
+
+func (r *region) account(t *turn, now int64) (after func()) {
 	c := t.cell
 	rest := r.book(t, now)
 	if t.handled > 0 {
@@ -295,23 +296,23 @@ func (r *region) conclude(t *turn, now int64) (after func()) {
 	if rest != nil {
 		r.sched.prepend(c, rest, chainLen(rest))
 	}
-	r.restoreStash(t)
 	if t.discarded {
-		r.endExtras(c)
+		r.endExtras(t)
 	}
-	r.rearmIdle(c, t.reached, now)
+	r.bringBack(t)
+	if t.reached {
+		r.armIdle(c, now)
+	}
 	if t.failed {
 		after = r.apply(t, now)
 	} else {
 		r.sched.finish(c, now)
 	}
-	r.retire(c)
+	r.settleInstance(t)
 	r.acknowledge(now, r.solo) // so that a crash of the next suspect is not laid to this one
 	r.solo = false
 	r.tellRoom()
-	if r.alarmAt == 0 {
-		r.setAlarm(now)
-	}
+	r.setAlarm(now)
 	if t.probe {
 		return r.probed(t, after)
 	}
@@ -352,14 +353,6 @@ func (r *region) book(t *turn, now int64) (rest *item) {
 		it = next
 	}
 	return it
-}
-
-// retire drops the cell of a single message once that is done with. Others stay
-// for their next message, until they are passivated.
-func (r *region) retire(c *cell) {
-	if c.state == cellIdle && (c.kind == cellEphemeral || c.kind == cellRefused) {
-		r.sched.forget(c)
-	}
 }
 
 func (r *region) place(it *item) Place {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"reflect"
 
+	"github.com/asynkron/protoactor-go/actor"
+
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/supervision"
 )
@@ -56,6 +58,18 @@ func OnRequest[A, Q, P any](b *Blueprint[A], name string, answer func(*A, *Conte
 			}
 			ctx.Respond(p)
 			return nil
+		},
+	})
+}
+
+// OnLetter registers the handler of letters that are an L: what other actors
+// send to the key's PID, and what its own timers bring. Letters do not come from
+// a topic. It panics if L is taken.
+func OnLetter[A, L any](b *Blueprint[A], handle func(*A, *Context, L) error) {
+	t := reflect.TypeFor[L]()
+	b.plan.routes.addLetter(t.String(), t, &route{
+		handle: func(instance, letter any, ctx *Context) error {
+			return handle(instance.(*A), ctx, letter.(L))
 		},
 	})
 }
@@ -131,7 +145,7 @@ func (r *routes) receiveLetter(instance any, ctx *Context) error {
 		return h.Receive(ctx)
 	}
 	switch v.(type) {
-	case ReceiveTimeout:
+	case ReceiveTimeout, *actor.Terminated: // news for who wants it
 		return nil
 	}
 	return &UnhandledError{Value: v}

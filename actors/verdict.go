@@ -173,6 +173,7 @@ func (r *region) bury(t *turn) (after func()) {
 	letter := supervision.Encode(it.message, info, r.sub.cfg.Policy.DeadLetter)
 	brief := supervision.Encode(it.message, info.Brief(), r.sub.cfg.Policy.DeadLetter)
 	c.mend(&r.timers)
+	c.burying = true
 	r.sched.wait(c, false)
 	d := r.newDecision(c, it, []brokers.Message{letter}, true)
 	d.buried = &DeadLettered{Place: place, Failure: t.failure, Reason: t.verdict.Reason}

@@ -65,7 +65,7 @@ func (w *worker) work() {
 		if !done {
 			// A handler ended its goroutine (runtime.Goexit, as testing's FailNow
 			// does): that is a failed attempt, and another goroutine goes on.
-			w.region.judgeExit(&w.turn)
+			w.region.judgeExit(w)
 			pool.wg.Go(w.work)
 		}
 	}()

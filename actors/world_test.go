@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type world struct {
 	t      *testing.T
 	broker *memory.Broker
+	topics int // partitions of each
 	pub    *brokers.Publisher
 	sys    *actors.System
 	born   time.Time
@@ -44,7 +45,7 @@ func inWorld(t *testing.T, cfg memory.Config, f func(w *world)) {
 		if cfg.Partitions == 0 {
 			cfg.Partitions = 1
 		}
-		w := &world{t: t, broker: memory.New(cfg), born: time.Now()}
+		w := &world{t: t, broker: memory.New(cfg), topics: cfg.Partitions, born: time.Now()}
 		var err error
 		w.pub, err = w.broker.Publisher(brokers.PublisherConfig{})
 		w.must(err)
@@ -53,6 +54,7 @@ func inWorld(t *testing.T, cfg memory.Config, f func(w *world)) {
 			if err := errors.Join(w.pub.Close(context.Background()), w.broker.Close()); err != nil {
 				t.Error(err)
 			}
+			<-time.After(2 * time.Second) // protoactor's throttle of dead-letter lines
 		}()
 		f(w)
 	})
@@ -81,6 +83,9 @@ func (w *world) startWith(cfg actors.Config, subs ...actors.Subscription) *actor
 		}
 		if subs[i].Topics == nil {
 			subs[i].Topics = []string{"in"}
+		}
+		for _, topic := range subs[i].Topics {
+			w.must(w.broker.EnsureTopic(w.t.Context(), brokers.TopicConfig{Name: topic, Partitions: w.topics}))
 		}
 	}
 	sys, err := actors.NewSystem(cfg, subs...)
