@@ -335,6 +335,7 @@ func TestReceiveTimeout(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
+			again = 0
 			inWorld(t, memory.Config{}, func(w *world) {
 				w.start(actors.Subscription{
 					Policy: constant(3, 10*time.Second), PassivateAfter: -1,
