@@ -21,10 +21,30 @@ var errOtherKind = errors.New("nats: consumer of another kind")
 // at the first message not acknowledged, if this member knows which that is.
 func (l *lane) open(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	info, err := l.info(ctx)
+	if errors.Is(err, jetstream.ErrConsumerNotFound) && l.seen() {
+		l.linger(ctx)
+		info, err = l.info(ctx)
+	}
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return info, err
 	}
 	return l.create(ctx)
+}
+
+// deletion is how long the server may take to delete a consumer. It forgets the
+// name first and removes the files last: a consumer of the same name that is
+// made in between loses its own files, and can then be neither changed nor
+// stored.
+const deletion = 250 * time.Millisecond
+
+// linger waits until a deleted consumer has probably gone altogether.
+func (l *lane) linger(ctx context.Context) {
+	timer := time.NewTimer(deletion)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // info asks the server for the consumer.

@@ -254,6 +254,13 @@ func (l *lane) noteFloor(seq uint64) {
 	l.floor = max(l.floor, seq)
 }
 
+// seen says whether the server had a consumer here.
+func (l *lane) seen() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.made.IsZero()
+}
+
 // firstKnown is the first message that is not acknowledged, as far as this
 // member knows; 0 if it does not.
 func (l *lane) firstKnown() uint64 {
