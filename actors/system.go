@@ -206,8 +206,9 @@ func (s *System) key(group, topic string, key []byte, f func(*region) bool) erro
 
 // Health is what a readiness probe needs to know of a system.
 type Health struct {
-	// Ready: every subscription is connected, owns partitions or stands by, and
-	// is neither suspended nor held.
+	// Ready: every subscription is connected, owns partitions or stands by, with
+	// no fault that keeps one of them from progressing, and is neither suspended
+	// nor held.
 	Ready bool `json:"ready"`
 	// Faults say why not.
 	Faults []string `json:"faults,omitempty"`
@@ -238,7 +239,8 @@ func (s *subscription) faults(ctx context.Context) (faults []string) {
 		fault("has not joined")
 	}
 	for _, b := range health.Subscriptions {
-		if b.Group == s.cfg.Group && b.State != brokers.StateOwning && b.State != brokers.StateStandby {
+		working := b.State == brokers.StateOwning || b.State == brokers.StateStandby
+		if b.Group == s.cfg.Group && (!working || b.Err != nil) {
 			fault("topics %q: %v (%v)", b.Topics, b.State, b.Err)
 		}
 	}
