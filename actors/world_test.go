@@ -169,6 +169,18 @@ func (w *world) expect(lines ...string) {
 	w.log = nil
 }
 
+// expectAnyOrder is expect where different keys have no order.
+func (w *world) expectAnyOrder(lines ...string) {
+	w.t.Helper()
+	synctest.Wait()
+	got := w.forget()
+	slices.Sort(got)
+	slices.Sort(lines)
+	if !slices.Equal(got, lines) {
+		w.t.Fatalf("log, sorted, is\n%q\nwant\n%q", got, lines)
+	}
+}
+
 // forget empties the log and returns it.
 func (w *world) forget() []string {
 	w.mu.Lock()
