@@ -46,4 +46,12 @@
 // Expectations belong in the goroutine of the test. When one returns, everything
 // is at rest that does not wait for time to pass, so what a handler wrote may be
 // read.
+//
+// # Race detector
+//
+// It may crash where two processors run the timers of one bubble
+// (golang.org/issue/78156). Until that is mended, give such tests one, with
+// -race -cpu 1 or a file that is built with the tag race:
+//
+//	var _ = runtime.GOMAXPROCS(1)
 package actortest
