@@ -78,7 +78,11 @@ func startEmbedded(tb testing.TB) *embedded.Server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(server.Close)
+	tb.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
 	return server
 }
 

@@ -38,7 +38,9 @@ func (r *restarted) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.s != nil {
-		r.s.Close()
+		if err := r.s.Close(); err != nil {
+			r.tb.Error(err)
+		}
 	}
 	r.s = nil
 }

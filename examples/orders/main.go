@@ -9,7 +9,9 @@
 // With -faults some attempts fail and are made again; no total changes.
 //
 // The input is the Online Retail data set (-data), or a generated stream of the
-// same shape. On SIGINT or SIGTERM the work is drained and reported; a second
+// same shape. The broker is JetStream within this process, or what -broker
+// names. If that keeps its messages, a run that was killed can be followed by
+// another on them: what the first had published is decided, and not counted. On SIGINT or SIGTERM the work is drained and reported; a second
 // one ends the process.
 package main
 
@@ -33,7 +35,6 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/troupe-go/troupe/actors"
-	"github.com/troupe-go/troupe/brokers"
 )
 
 // The exit statuses.
@@ -80,19 +81,24 @@ func do(ctx context.Context, o options, stdout io.Writer, tell *log.Logger) erro
 	if err != nil {
 		return err
 	}
-	broker, err := brokers.Open(ctx, o.broker, drivers()...)
+	journal, err := openJournal(o.journal)
 	if err != nil {
 		return err
 	}
+	broker, err := openBroker(ctx, o.broker)
+	if err != nil {
+		return errors.Join(err, journal.close())
+	}
 	tell.Printf("%s: %d rows, to the %s broker", in.name, in.rows, broker.Name())
 	j := newJob(o, in, broker)
+	j.progress.journal = journal
 	begun := time.Now()
 	report, err := j.work(ctx, newLogger(tell.Writer()), tell)
 	tell.Print(j.summary(report, time.Since(begun)))
 	if err == nil {
 		err = j.print(stdout)
 	}
-	return errors.Join(err, broker.Close())
+	return errors.Join(err, broker.Close(), journal.close())
 }
 
 // print writes the totals.

@@ -15,6 +15,7 @@ type options struct {
 	faults     float64
 	json       bool
 	broker     string
+	journal    string
 	partitions int
 }
 
@@ -27,7 +28,8 @@ func parseOptions(args []string, tell *log.Logger) (o options, err error) {
 	flags.IntVar(&o.rows, "rows", 100_000, "how many rows to generate")
 	flags.Float64Var(&o.faults, "faults", 0, "`rate` of messages of which the first attempts fail, 0 to 1")
 	flags.BoolVar(&o.json, "json", false, "print the totals as one JSON object, and nothing else, to stdout")
-	flags.StringVar(&o.broker, "broker", defaultBroker, "`DSN` of the broker")
+	flags.StringVar(&o.broker, "broker", "", "`DSN` of the broker; without it JetStream in this process, in a temporary directory")
+	flags.StringVar(&o.journal, "journal", "", "append to this `file` what was confirmed and decided, row by row")
 	flags.IntVar(&o.partitions, "partitions", 12, "of the topic")
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -33,6 +33,7 @@ type progress struct {
 	run       string
 	rows      int
 	published atomic.Int64
+	journal   *journal
 	groups    map[string]*decisions
 	pending   atomic.Int32  // groups that are not through
 	done      chan struct{} // closed when all are
@@ -83,13 +84,13 @@ func newProgress(run string, rows int, groups ...string) *progress {
 // middleware refuses what is not of the run, and counts what is handled.
 func (p *progress) middleware(next actors.Handler) actors.Handler {
 	return actors.HandlerFunc(func(ctx *actors.Context) error {
-		id := ctx.Event().ID
-		if run, _, ok := parseID(id); !ok || run != p.run {
+		m := ctx.Event()
+		if run, _, ok := parseID(m.ID); !ok || run != p.run {
 			return errOtherRun
 		}
 		err := next.Receive(ctx)
 		if err == nil {
-			p.decide(ctx.Group(), id, tally{verdict: handled})
+			p.decide(ctx.Group(), m.ID, m.Key, tally{verdict: handled})
 		}
 		return err
 	})
@@ -99,9 +100,9 @@ func (p *progress) middleware(next actors.Handler) actors.Handler {
 func (p *progress) observe(event actors.Event) {
 	switch e := event.(type) {
 	case actors.DeadLettered:
-		p.decide(e.Group, e.ID, tally{deadLettered, cause(e.Failure.Err)})
+		p.decide(e.Group, e.ID, e.Key, tally{deadLettered, cause(e.Failure.Err)})
 	case actors.Discarded:
-		p.decide(e.Group, e.ID, tally{discarded, cause(e.Failure.Err)})
+		p.decide(e.Group, e.ID, e.Key, tally{discarded, cause(e.Failure.Err)})
 	}
 }
 
@@ -110,7 +111,7 @@ var errOther = errors.New("another error")
 
 // cause is the error that a rule names.
 func cause(err error) error {
-	for _, known := range []error{errUnmatched, errNoSale, errBadLine} {
+	for _, known := range []error{errUnmatched, errNoSale, errBadLine, errOtherRun} {
 		if errors.Is(err, known) {
 			return known
 		}
@@ -118,7 +119,8 @@ func cause(err error) error {
 	return errOther
 }
 
-func (p *progress) decide(group, id string, as tally) {
+func (p *progress) decide(group, id string, customer []byte, as tally) {
+	p.journal.decided(group, id, customer, as)
 	run, row, ok := parseID(id)
 	if !ok || run != p.run {
 		return

@@ -49,6 +49,7 @@ func (j *job) send(ctx context.Context, publisher *brokers.Publisher, fail conte
 				fail(fmt.Errorf("publish row %d: %w", l.Row, err))
 				return
 			}
+			j.progress.journal.confirmed(m.ID)
 			j.progress.published.Add(1)
 		})
 		if err != nil {

@@ -8,6 +8,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	client "github.com/nats-io/nats.go"
@@ -37,8 +38,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	conn.Options = append(conn.Options[:len(conn.Options):len(conn.Options)], client.InProcessServer(s))
 	b, err := nats.Open(ctx, conn)
 	if err != nil {
-		s.Close()
-		return nil, err
+		return nil, errors.Join(err, s.Close())
 	}
 	return &Broker{Broker: b, server: s}, nil
 }
@@ -49,8 +49,7 @@ func (b *Broker) Server() *Server { return b.server }
 // Close closes the connection, then the server, and waits until it has ended.
 func (b *Broker) Close() error {
 	b.once.Do(func() {
-		b.err = b.Broker.Close()
-		b.server.Close()
+		b.err = errors.Join(b.Broker.Close(), b.server.Close())
 	})
 	return b.err
 }

@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -52,6 +53,23 @@ func TestReopened(t *testing.T) {
 	publish(t, again, "orders", "d")
 	if got := readAll(t, again, "orders", 2); !slices.Equal(got, []string{"c", "d"}) {
 		t.Fatalf("read %v after it was opened again; want c and d", got)
+	}
+}
+
+// Two servers would spoil each other's files.
+func TestInUse(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "made", "store")
+	first := open(t, embedded.Config{Dir: dir})
+	if _, err := embedded.Open(t.Context(), embedded.Config{Dir: dir}); !errors.Is(err, embedded.ErrInUse) || !strings.Contains(err.Error(), dir) {
+		t.Fatalf("Open of a directory in use: %v; want ErrInUse that names it", err)
+	}
+	publish(t, first, "orders", "a")
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := readAll(t, open(t, embedded.Config{Dir: dir}), "orders", 1); !slices.Equal(got, []string{"a"}) {
+		t.Fatalf("read %v, want a", got)
 	}
 }
 

@@ -25,8 +25,8 @@ const (
 
 // Config is the server, and the connection to it.
 type Config struct {
-	// Dir is where the server keeps its files, which no other server may use at
-	// the same time. Required.
+	// Dir is where the server keeps its files. It is made where it is missing,
+	// and locked: a second server on it gets [ErrInUse]. Required.
 	Dir string
 	// Sync is what confirmed messages survive. Defaults to SyncInterval.
 	Sync Sync

@@ -17,24 +17,28 @@ import (
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
 )
 
-// The environment of a child process that publishes until it is killed.
+// The environment of a child process that publishes so many messages, or until
+// it is killed.
 const (
-	childDir  = "TROUPE_TEST_EMBEDDED_DIR"
-	childSync = "TROUPE_TEST_EMBEDDED_SYNC"
+	childDir   = "TROUPE_TEST_EMBEDDED_DIR"
+	childSync  = "TROUPE_TEST_EMBEDDED_SYNC"
+	childCount = "TROUPE_TEST_EMBEDDED_COUNT"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
-		err := publishForEver(dir, os.Getenv(childSync))
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		if err := publishNumbers(dir, os.Getenv(childSync), os.Getenv(childCount)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// publishForEver writes the number of each confirmed message to the standard
-// output.
-func publishForEver(dir, sync string) error {
+// publishNumbers writes the number of each confirmed message to the standard
+// output. Then it ends as a crash would, without a Close.
+func publishNumbers(dir, sync, count string) error {
 	ctx := context.Background()
 	b, err := brokers.Open(ctx, "nats://embedded?dir="+dir+"&sync="+sync, embedded.Driver)
 	if err != nil {
@@ -47,7 +51,7 @@ func publishForEver(dir, sync string) error {
 	if err != nil {
 		return err
 	}
-	for n := 0; ; n++ {
+	for n := 0; strconv.Itoa(n) != count; n++ {
 		_, err := p.Publish(ctx, brokers.Message{Topic: "orders", Key: []byte("k"), Payload: []byte(strconv.Itoa(n))})
 		if err != nil {
 			return err
@@ -56,6 +60,7 @@ func publishForEver(dir, sync string) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // What was confirmed survives kill -9, with either sync.
