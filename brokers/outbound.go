@@ -14,7 +14,8 @@ var errDeliveryTimeout = fmt.Errorf("brokers: delivery timeout: %w", context.Dea
 // Outbound is one message on its way through a [Sender]. It is the driver's from
 // Send until Done, and must not be touched afterwards: it is used again.
 type Outbound struct {
-	// Message is what to send. The sender may read it until Done.
+	// Message is what to send. The sender may read it until Done, and give it an
+	// ID where it has none.
 	Message *Message
 	// Partition is where to.
 	Partition int32

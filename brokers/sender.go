@@ -17,7 +17,8 @@ type Sender interface {
 	// connection does; after ctx has ended it must return soon, with Done
 	// called for what it did not take, and may cut the connection for that. The
 	// batch slice is the caller's again when Send returns; the *Outbound are the
-	// driver's until Done, and what it needs of one later it has copied. ctx is
+	// driver's until Done, and what it needs of one later it has copied; it may
+	// give one an ID that has none. ctx is
 	// the same in each Send, and ends when the Publisher gives up or is closed.
 	//
 	// It does not retry: it reports a [SendError], also when a connection or its

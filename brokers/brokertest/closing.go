@@ -2,6 +2,7 @@ package brokertest
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -53,8 +54,10 @@ func subscriptionCloses(e *env) {
 		closing = append(closing, startErr("Subscription.Close", func() error { return sub.Close(ctx) }))
 	}
 	e.happens(p.Revoking(), "Revoking after Subscription.Close")
-	if p.Context().Err() != nil {
+	select {
+	case <-p.Context().Done():
 		e.Fatal("the epoch ended before its owner could drain")
+	case <-time.After(e.h.Quiet):
 	}
 	_, err := accepting.wait(e)
 	e.is(err, brokers.ErrClosed, "Accept during Close")
