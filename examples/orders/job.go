@@ -84,14 +84,16 @@ func (j *job) work(ctx context.Context, logger *zap.Logger, tell *log.Logger) (a
 	defer stop()
 	var published error
 	var beside sync.WaitGroup
+	sent := make(chan struct{})
 	beside.Go(func() {
+		defer close(sent)
 		if published = j.publish(running); published != nil {
 			stop()
 		}
 	})
 	beside.Go(func() {
 		defer stop()
-		j.await(running, tell)
+		j.await(running, sent, tell)
 	})
 	report, err := system.Run(running)
 	stop()
@@ -99,8 +101,9 @@ func (j *job) work(ctx context.Context, logger *zap.Logger, tell *log.Logger) (a
 	return report, j.outcome(err, published)
 }
 
-// await returns when the work is done or ctx ends.
-func (j *job) await(ctx context.Context, tell *log.Logger) {
+// await returns when the work is done or ctx ends. A confirmation can come later
+// than the message.
+func (j *job) await(ctx context.Context, sent <-chan struct{}, tell *log.Logger) {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
 	for {
@@ -108,6 +111,10 @@ func (j *job) await(ctx context.Context, tell *log.Logger) {
 		case <-second.C:
 			tell.Print(j.progress)
 		case <-j.progress.done:
+			select {
+			case <-sent:
+			case <-ctx.Done():
+			}
 			return
 		case <-ctx.Done():
 			return
