@@ -213,6 +213,7 @@ func (s *Subscription) validate(fault func(field, format string, args ...any)) {
 	if s.Actor == nil {
 		fault("Actor", "is required")
 	}
+	s.validateDurable(fault)
 	if len(s.Topics) == 0 {
 		fault("Topics", "at least one is required")
 	}
@@ -244,6 +245,19 @@ func (s *Subscription) validate(fault func(field, format string, args ...any)) {
 		"MaxInFlightBytes": int64(s.MaxInFlightBytes), "MaxParked": int64(s.MaxParked),
 		"MaxGap": int64(s.MaxGap), "MaxParkTime": int64(s.MaxParkTime), "MaxBacklog": int64(s.MaxBacklog),
 	})
+}
+
+func (s *Subscription) validateDurable(fault func(field, format string, args ...any)) {
+	if s.Actor == nil || s.Actor.blueprint().durable == nil {
+		return
+	}
+	s.Actor.blueprint().durable.validate(fault)
+	if s.Unordered {
+		fault("Unordered", "durable actors need the order of their keys")
+	}
+	if s.Unkeyed == UnkeyedConcurrent {
+		fault("Unkeyed", "durable actors need keys: messages without one are refused")
+	}
 }
 
 func notNegative(fault func(field, format string, args ...any), prefix string, fields map[string]int64) {

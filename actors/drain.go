@@ -18,7 +18,9 @@ const drainGrace = time.Second
 // wanted back or lost, lets what runs finish, acknowledges, and releases.
 func (r *region) live() {
 	r.actor = r.spawnPartitionActor()
-	_ = r.fetch() // it ends because the partition does, which its context tells of
+	if r.acquire() {
+		_ = r.fetch() // it ends because the partition does, which its context tells of
+	}
 	r.drain()
 	r.release(r.part.Context().Err() != nil) // it may have been lost while it drained
 }

@@ -67,6 +67,8 @@ type blueprint struct {
 	starts, stops bool
 	// routes are the typed handlers; nil if there are none.
 	routes *routes
+	// durable says how the instances' state is kept; nil if it is not.
+	durable *Durability
 }
 
 type sharedActor struct{ plan blueprint }

@@ -61,12 +61,18 @@ func (r *region) begin(w *worker) error {
 	var value any
 	err := guard(w.ctx, func(ctx *Context) error {
 		value = plan.make(c.key)
+		if s, ok := value.(*state); ok {
+			return s.load(ctx)
+		}
 		if !plan.starts {
 			return nil
 		}
 		return value.(Starter).Started(ctx)
 	})
-	if err != nil {
+	switch {
+	case isStateError(err):
+		return err
+	case err != nil:
 		return &startError{err}
 	}
 	c.value = value

@@ -9,6 +9,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 	"go.uber.org/zap"
 
+	"github.com/troupe-go/troupe/actors/durable"
 	"github.com/troupe-go/troupe/brokers"
 )
 
@@ -26,6 +27,8 @@ type region struct {
 	actor  *actor.PID // the partition actor, parent of the keys' children
 	ctx    context.Context
 	cancel context.CancelCauseFunc
+	scope  durable.Scope // of durable keys
+	token  uint64
 
 	stops atomic.Uint32 // reasons to start nothing; see stop*
 
@@ -36,12 +39,13 @@ type region struct {
 	alarm   *time.Timer
 	alarmAt int64
 
-	bytes    int // fetched and not settled
-	workers  int
-	deciding int  // decisions whose effects are not confirmed
-	solo     bool // a suspicious message has the region for itself
-	sinceAck int  // settled since the last acknowledgement
-	lastAck  int64
+	bytes      int // fetched and not settled
+	workers    int
+	deciding   int  // decisions whose effects are not confirmed
+	committing int  // of these, turns of durable keys
+	solo       bool // a suspicious message has the region for itself
+	sinceAck   int  // settled since the last acknowledgement
+	lastAck    int64
 
 	condemned map[string]struct{} // keys whose messages are dead-lettered
 	overflow  bool                // at a limit, and said so
@@ -70,6 +74,7 @@ func newRegion(sub *subscription, part brokers.Partition) *region {
 	ctx, cancel := context.WithCancelCause(part.Context())
 	r := &region{
 		sub: sub, part: part, born: time.Now(), ctx: ctx, cancel: cancel,
+		scope: durable.Scope{Group: sub.cfg.Group, Topic: part.Topic(), Partition: part.ID()},
 		sched: newScheduler(), track: newTracker(),
 		roomy: make(chan struct{}, 1), quiet: make(chan struct{}, 1),
 		log: sub.log.With(zap.String("topic", part.Topic()), zap.Int32("partition", part.ID())),
@@ -148,12 +153,12 @@ func (r *region) home(k keyed) *cell {
 		return r.sched.ephemeral(string(k.key))
 	case k.ok:
 		return r.sched.keyed(k.key)
-	case r.sub.cfg.Unkeyed == UnkeyedConcurrent:
-		return r.sched.ephemeral("")
-	case r.sub.cfg.Unkeyed == UnkeyedRefuse:
+	case r.sub.cfg.Unkeyed == UnkeyedRefuse || r.sub.plan.durable != nil:
 		c := r.sched.ephemeral("")
 		c.kind = cellRefused
 		return c
+	case r.sub.cfg.Unkeyed == UnkeyedConcurrent:
+		return r.sched.ephemeral("")
 	}
 	return r.sched.laneCell()
 }

@@ -17,6 +17,7 @@ type item struct {
 	size     int32  // bytes, for the limits
 	detached bool   // copied out of its batch already
 	stashes  uint8  // how often it was stashed
+	known    bool   // its group has handled it before, durably
 	fate     fate
 }
 
@@ -52,6 +53,7 @@ type cell struct {
 	held       bool      // its queue counts as held
 	burying    bool      // its dead letter is not confirmed
 	leaving    bool      // its actor is to end when nothing waits for it
+	single     bool      // one item a turn, to find the one that cannot be committed
 	ready      *cell     // the next in the run queue
 	value      any       // the user's actor; nil until the first message
 	extra      *extras   // timers, stash, children

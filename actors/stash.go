@@ -8,8 +8,9 @@ var (
 	// ends the wait could not be read. A handler that returns it has its message
 	// judged as any failure.
 	ErrStashFull = errors.New("actors: stash is full")
-	// ErrNoStash is returned by Stash where nothing could come back: in hooks, and
-	// for messages without order.
+	// ErrNoStash is returned by Stash where nothing could come back: in hooks, for
+	// messages without order, and at durable keys, whose actor is dropped when a
+	// commit fails.
 	ErrNoStash = errors.New("actors: nothing to stash, or no order to come back in")
 )
 
@@ -22,7 +23,7 @@ func (c *Context) Stash() error {
 	if c.stashed {
 		return nil
 	}
-	if c.item == &noItem || c.cell.kind == cellEphemeral {
+	if c.item == &noItem || c.cell.kind == cellEphemeral || c.region.sub.plan.durable != nil {
 		return ErrNoStash
 	}
 	r := c.region

@@ -26,6 +26,7 @@ type subscription struct {
 	workers   sync.Pool
 	gate      gate
 	counts    counts
+	commits   committer // of durable keys
 
 	individualAcks bool
 	sequenced      bool

@@ -30,9 +30,10 @@ type turn struct {
 	leave     bool  // the instance is to end when nothing waits for it
 	back      *item // unstashed, in order
 	backs     int32
-	poison    bool // handling it has probably ended the process before
-	condemned bool // dead-letter instead of handling
-	probe     bool // the breaker's
+	poison    bool  // handling it has probably ended the process before
+	condemned bool  // dead-letter instead of handling
+	probe     bool  // the breaker's
+	unit      *unit // what is to be committed before the turn ends; durable keys only
 }
 
 // nextTurn takes the key that is next. The region's lock is held.
@@ -52,6 +53,9 @@ func (r *region) nextTurn(t *turn) bool {
 				return false // the last one to end finds it again
 			}
 			limit, r.solo = 1, true
+		}
+		if c.single {
+			limit = 1
 		}
 		c, chain, _ := r.sched.next(limit)
 		if c.debts > 0 {
@@ -125,9 +129,12 @@ func (r *region) handle(w *worker, it *item) bool {
 	if it.letter != nil {
 		return r.handleLetter(w, it)
 	}
+	if it.known {
+		return true
+	}
 	attempt := 1
-	if tr := t.cell.trouble; tr != nil && t.handled == 0 {
-		attempt += tr.attempts
+	if t.handled == 0 {
+		attempt = t.cell.attempt()
 	}
 	err := r.fault(t, it)
 	if err == nil {
@@ -142,7 +149,7 @@ func (r *region) handle(w *worker, it *item) bool {
 		r.judge(t, it, attempt, err)
 		return false
 	}
-	if !w.ctx.stashed {
+	if !w.ctx.stashed && r.sub.plan.durable == nil {
 		r.observe(func() Event { return Handled{r.place(it), attempt} })
 	}
 	return r.decide(w, it)
@@ -201,6 +208,8 @@ func (r *region) judge(t *turn, it *item, attempt int, err error) {
 	case t.starting: // tried again, whatever the policy says
 	case t.condemned:
 		t.verdict = supervision.Verdict{Kind: supervision.DeadLetter, Reason: ErrOverflow.Error()}
+	case isStateError(err):
+		t.verdict = r.sub.parking().Decide(t.failure)
 	default:
 		t.verdict = r.sub.cfg.Policy.Decide(t.failure)
 	}
@@ -224,8 +233,8 @@ func (r *region) judgeExit(w *worker) {
 		return
 	}
 	attempt := 1
-	if tr := t.cell.trouble; tr != nil && t.handled == 0 {
-		attempt += tr.attempts
+	if t.handled == 0 {
+		attempt = t.cell.attempt()
 	}
 	r.judge(t, it, attempt, err)
 }
@@ -239,6 +248,10 @@ func isPanic(err error) bool {
 // settled when its effects are.
 func (r *region) decide(w *worker, it *item) bool {
 	t, c := &w.turn, w.ctx
+	if r.sub.plan.durable != nil {
+		r.stage(w, it)
+		return true
+	}
 	more := r.decideStash(w, it)
 	if c.staged.empty() {
 		return more
@@ -291,6 +304,7 @@ func (r *region) account(t *turn, now int64) (after func()) {
 	rest := r.book(t, now)
 	if t.handled > 0 {
 		c.mend(&r.timers)
+		c.single = false
 		r.sub.gate.succeeded()
 	}
 	if rest != nil {

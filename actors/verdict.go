@@ -26,6 +26,14 @@ type trouble struct {
 	limit    *timer // MaxParkTime
 }
 
+// attempt is the number of the next attempt at the head.
+func (c *cell) attempt() int {
+	if c.trouble == nil {
+		return 1
+	}
+	return 1 + c.trouble.attempts
+}
+
 // mend forgets the trouble of a head that was handled.
 func (c *cell) mend(timers *timerQueue) {
 	tr := c.trouble

@@ -33,7 +33,7 @@ func (r *region) spawn() {
 	if r.stops.Load() != 0 || r.solo {
 		return
 	}
-	for r.workers < r.sched.running+r.sched.readyCells {
+	for r.workers < r.sched.running-r.committing+r.sched.readyCells {
 		if !r.hire(turn{}) {
 			return
 		}
@@ -110,7 +110,11 @@ func (w *worker) step() bool {
 	w.began = now
 	r.mu.Lock()
 	var after func()
-	if w.turn.cell != nil {
+	switch {
+	case w.turn.cell == nil:
+	case w.turn.unit != nil:
+		after = r.submit(&w.turn)
+	default:
 		after = r.conclude(&w.turn, now)
 	}
 	more := !r.sub.pool.contended(w.turns) && r.nextTurn(&w.turn)

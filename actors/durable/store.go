@@ -1,0 +1,90 @@
+package durable
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// ErrConflict says that a key's state is not the one that a unit was made from:
+// somebody else has written it. Load it again.
+var ErrConflict = errors.New("durable: state was changed by somebody else")
+
+// Scope is a partition of a group: what one member owns at a time.
+type Scope struct {
+	Group, Topic string
+	Partition    int32
+}
+
+// String is for logs and errors.
+func (s Scope) String() string { return fmt.Sprintf("%s %s/%d", s.Group, s.Topic, s.Partition) }
+
+// Record is a key's state as it is stored. The zero Record is none.
+type Record struct {
+	// Revision counts the states of the key, from 1.
+	Revision uint64
+	// Version is that of the state's form.
+	Version int
+	// State is the state, encoded.
+	State []byte
+}
+
+// Unit is what messages of one key have led to.
+type Unit struct {
+	Scope Scope
+	// Token is the one that the scope was acquired with.
+	Token uint64
+	Key   string
+	// Revision is that of the state the unit was made from; 0 if there was none.
+	// The unit's own is the next.
+	Revision uint64
+	// Version and State are the new state.
+	Version int
+	State   []byte
+	// Handled are the ids of the messages, to be known as handled by the group.
+	Handled []string
+	// Messages are to be published, in order.
+	Messages []brokers.Message
+}
+
+// Store keeps states. A state belongs to a group, a topic and a key. All methods
+// may be called concurrently; an owner gives the units of a key one after the
+// other.
+type Store interface {
+	// Acquire begins an epoch of a scope, and returns a token that is larger than
+	// all before it. From then on units with an older one are refused.
+	Acquire(ctx context.Context, scope Scope) (token uint64, err error)
+	// Load returns the state of a key; the zero Record if there is none.
+	Load(ctx context.Context, scope Scope, key string) (Record, error)
+	// Commit stores units in one transaction, all or none, and makes what they
+	// publish known to the relay. Without units it only shows whether the store
+	// can be reached.
+	//
+	// The errors are [*FencedError], [*DuplicateError], [ErrConflict], or those of
+	// the database. After one that leaves the outcome unknown the same units may
+	// be committed again: they are duplicates or conflicts if they had been.
+	Commit(ctx context.Context, units []Unit) error
+}
+
+// FencedError says that a scope has another owner. Give it up.
+type FencedError struct{ Scope Scope }
+
+// Error names the scope.
+func (e *FencedError) Error() string {
+	return fmt.Sprintf("durable: %v has a newer owner", e.Scope)
+}
+
+// DuplicateError says that messages were handled before. Handle the others
+// without them.
+type DuplicateError struct {
+	Group string
+	// IDs of all messages of the units that were.
+	IDs []string
+}
+
+// Error says how many.
+func (e *DuplicateError) Error() string {
+	return fmt.Sprintf("durable: %d messages were handled by group %q before", len(e.IDs), e.Group)
+}
