@@ -1,0 +1,12 @@
+// Command peers runs the same work through troupe and through what one would
+// use instead, in turns within one process, and prints medians and ratios.
+//
+//	go run . -table runtime   # worker pool, protoactor, Watermill's router, in memory
+//	go run . -table nats      # bare client and Watermill on NATS JetStream
+//	go run . -json
+//
+// It is a module of its own, so that the peers are nobody else's dependencies.
+// CPU time is that of this process, user and system, per message; where a server
+// is embedded its work counts. On a busy machine rates move a lot, CPU time less,
+// and allocations hardly: judge by those first, and by ratios only.
+package main

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+func main() {
+	log := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+	if err := run(os.Args[1:], log); err != nil {
+		log("peers: %v", err)
+		os.Exit(1)
+	}
+}
+
+// options are the command line's.
+type options struct {
+	rounds int
+	scale  float64
+	log    func(string, ...any)
+}
+
+// messages scales a default number of messages.
+func (o *options) messages(n int) int { return max(1, int(float64(n)*o.scale)) }
+
+// tables are what can be measured.
+var tables = []struct {
+	name string
+	run  func(*options) ([]table, error)
+}{
+	{"runtime", runtimeTables},
+	{"idle", idleTables},
+	{"nats", natsTables},
+}
+
+func run(args []string, log func(string, ...any)) error {
+	o := &options{log: log}
+	var names []string
+	for _, t := range tables {
+		names = append(names, t.name)
+	}
+	flags := flag.NewFlagSet("peers", flag.ContinueOnError)
+	which := flags.String("table", strings.Join(names, ","), "which `tables`, separated by commas")
+	asJSON := flags.Bool("json", false, "print JSON")
+	flags.IntVar(&o.rounds, "rounds", 5, "how often each contender runs")
+	flags.Float64Var(&o.scale, "scale", 1, "`factor` to the numbers of messages")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if o.rounds < 1 || !(o.scale > 0) {
+		return fmt.Errorf("-rounds %d and -scale %v must be positive", o.rounds, o.scale)
+	}
+	chosen := strings.Split(*which, ",")
+	for _, name := range chosen {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("no table %q; there are %s", name, strings.Join(names, ", "))
+		}
+	}
+	var all []table
+	for _, t := range tables {
+		if !slices.Contains(chosen, t.name) {
+			continue
+		}
+		made, err := t.run(o)
+		if err != nil {
+			return fmt.Errorf("table %s: %w", t.name, err)
+		}
+		all = append(all, made...)
+	}
+	if *asJSON {
+		encoder := json.NewEncoder(os.Stdout)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(all)
+	}
+	for _, t := range all {
+		fmt.Println(t.text())
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// contender does the work its own way. prepare does what is not measured; run
+// returns when all messages are handled; clean follows, if set.
+type contender struct {
+	name     string
+	base     string // the row that it is compared with
+	messages int
+	prepare  func(messages int) (run func() error, clean func() error, err error)
+}
+
+// row is a contender's medians, per message.
+type row struct {
+	Name      string  `json:"name"`
+	Rate      float64 `json:"messages_per_second"`
+	CPU       float64 `json:"cpu_ns_per_message"`
+	Allocs    float64 `json:"allocs_per_message"`
+	Base      string  `json:"base,omitempty"`
+	RateRatio float64 `json:"rate_ratio,omitempty"`
+	CPURatio  float64 `json:"cpu_ratio,omitempty"`
+}
+
+// table is what one piece of work gave.
+type table struct {
+	Title string   `json:"title"`
+	Rows  []row    `json:"rows,omitempty"`
+	Notes []string `json:"notes,omitempty"`
+}
+
+// compete runs the contenders in turns, each round from another one on.
+func (o *options) compete(title string, contenders []contender) (table, error) {
+	o.log("%s", title)
+	samples := make(map[string][]row)
+	for round := range o.rounds {
+		for i := range contenders {
+			c := contenders[(i+round)%len(contenders)]
+			s, err := measure(c)
+			if err != nil {
+				return table{}, fmt.Errorf("%s: %s: %w", title, c.name, err)
+			}
+			o.log("  %d %-40s %10.0f/s %8.0f ns %6.2f allocs", round+1, c.name, s.Rate, s.CPU, s.Allocs)
+			samples[c.name] = append(samples[c.name], s)
+		}
+	}
+	t := table{Title: title}
+	for _, c := range contenders {
+		r := medians(samples[c.name])
+		r.Name, r.Base = c.name, c.base
+		if c.base != "" {
+			base := medians(samples[c.base])
+			r.RateRatio, r.CPURatio = r.Rate/base.Rate, r.CPU/base.CPU
+		}
+		t.Rows = append(t.Rows, r)
+	}
+	return t, nil
+}
+
+func measure(c contender) (r row, err error) {
+	run, clean, err := c.prepare(c.messages)
+	if err != nil {
+		return row{}, err
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	began, used := time.Now(), cpuTime()
+	if err := run(); err != nil {
+		return row{}, err
+	}
+	took, spent := time.Since(began), cpuTime()-used
+	runtime.ReadMemStats(&after)
+	n := float64(c.messages)
+	r = row{Rate: n / took.Seconds(), CPU: float64(spent) / n, Allocs: float64(after.Mallocs-before.Mallocs) / n}
+	if clean != nil {
+		err = clean()
+	}
+	return r, err
+}
+
+func cpuTime() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		panic(err) // it has no way to fail
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+func medians(samples []row) row {
+	median := func(of func(row) float64) float64 {
+		var values []float64
+		for _, s := range samples {
+			values = append(values, of(s))
+		}
+		slices.Sort(values)
+		return values[len(values)/2]
+	}
+	return row{
+		Rate:   median(func(r row) float64 { return r.Rate }),
+		CPU:    median(func(r row) float64 { return r.CPU }),
+		Allocs: median(func(r row) float64 { return r.Allocs }),
+	}
+}
+
+// text is the table in Markdown.
+func (t table) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n", t.Title)
+	if len(t.Rows) > 0 {
+		b.WriteString("| | messages/s | CPU/message | allocations | rate | CPU |\n|---|--:|--:|--:|--:|--:|\n")
+	}
+	for _, r := range t.Rows {
+		ratios := " | | |"
+		if r.Base != "" {
+			ratios = fmt.Sprintf(" | %.2f x %s | %.2f x |", r.RateRatio, r.Base, r.CPURatio)
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %.2f%s\n", r.Name, count(r.Rate), time.Duration(r.CPU).Round(r.unit()), r.Allocs, ratios)
+	}
+	for _, note := range t.Notes {
+		fmt.Fprintf(&b, "- %s\n", note)
+	}
+	return b.String()
+}
+
+func (r row) unit() time.Duration {
+	if r.CPU >= 10_000 {
+		return 100
+	}
+	return 1
+}
+
+// count writes a rate with three digits that count.
+func count(v float64) string {
+	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%.2f M", v/1e6)
+	case v >= 1e4:
+		return fmt.Sprintf("%.0f k", v/1e3)
+	}
+	return fmt.Sprintf("%.0f", v)
+}

@@ -1,0 +1,318 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
+	"github.com/asynkron/protoactor-go/actor"
+
+	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/memory"
+)
+
+const (
+	workers = 256 // troupe's default, and the pool's
+	payload = 100 // bytes
+	topic   = "in"
+)
+
+// work is what a handler does.
+type work struct {
+	name   string
+	blocks bool
+	do     func()
+}
+
+var works = []work{
+	{"no-op handler", false, func() {}},
+	{"20 us of CPU", false, func() { spin(20 * time.Microsecond) }},
+	{"1 ms of sleep", true, func() { time.Sleep(time.Millisecond) }},
+}
+
+// spin uses the processor.
+func spin(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; {
+	}
+}
+
+// runtimeTables compare what handles a message in the process, for numbers of
+// keys and kinds of handlers.
+func runtimeTables(o *options) ([]table, error) {
+	var all []table
+	for _, w := range works {
+		for _, keys := range []int{1, 10_000, 1_000_000} {
+			if w.blocks && keys != 10_000 || !w.blocks && w.name != works[0].name && keys == 1_000_000 {
+				continue // it would measure the same once more, or a sleep alone
+			}
+			t, err := o.runtimeTable(w, keys)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, t)
+		}
+	}
+	return all, nil
+}
+
+func (o *options) runtimeTable(w work, keys int) (table, error) {
+	n, slow := o.messages(1_000_000), o.messages(20_000)
+	if w.name != works[0].name {
+		n = o.messages(100_000)
+	}
+	var contenders []contender
+	add := func(name, base string, messages int, prepare func(keys [][]byte, w work) (func() error, func() error, error)) {
+		contenders = append(contenders, contender{name: name, base: base, messages: messages, prepare: func(n int) (func() error, func() error, error) {
+			return prepare(keysOf(n, keys), w)
+		}})
+	}
+	add("worker pool", "", n, preparePool)
+	add("troupe", "worker pool", n, prepareTroupe)
+	if keys < 1_000_000 {
+		add("protoactor, actor per key", "worker pool", n, prepareProtoactor)
+		add("watermill router, gochannel", "worker pool", slow, prepareWatermill)
+	}
+	return o.compete(fmt.Sprintf("%s, %d keys", w.name, keys), contenders)
+}
+
+// keysOf are the keys of n messages, spread.
+func keysOf(n, keys int) [][]byte {
+	all := make([][]byte, n)
+	for i := range all {
+		all[i] = binary.BigEndian.AppendUint64(nil, uint64(i%keys)*0x9e3779b97f4a7c15)
+	}
+	return all
+}
+
+// countdown is closed when so many messages were handled.
+type countdown struct {
+	left atomic.Int64
+	done chan struct{}
+}
+
+func newCountdown(n int) *countdown {
+	c := &countdown{done: make(chan struct{})}
+	c.left.Store(int64(n))
+	return c
+}
+
+func (c *countdown) handled() {
+	if c.left.Add(-1) == 0 {
+		close(c.done)
+	}
+}
+
+var errStuck = errors.New("not all was handled within five minutes")
+
+func (c *countdown) await() error {
+	limit := time.NewTimer(5 * time.Minute)
+	defer limit.Stop()
+	select {
+	case <-c.done:
+		return nil
+	case <-limit.C:
+		return errStuck
+	}
+}
+
+func preparePool(keys [][]byte, w work) (run, clean func() error, err error) {
+	c := newCountdown(len(keys))
+	p := newPool(workers, w.blocks, func(*brokers.Message) { w.do(); c.handled() })
+	messages := make([]brokers.Message, len(keys))
+	body := make([]byte, payload)
+	for i, key := range keys {
+		messages[i] = brokers.Message{Topic: topic, Key: key, Payload: body}
+	}
+	run = func() error {
+		for ; len(messages) > 0; messages = messages[min(batch, len(messages)):] {
+			p.submit(messages[:min(batch, len(messages))])
+		}
+		return c.await()
+	}
+	return run, func() error { p.close(); return nil }, nil
+}
+
+// prepareTroupe has the messages in the broker before the clock starts. Reading
+// them from it is part of what is measured.
+func prepareTroupe(keys [][]byte, w work) (run, clean func() error, err error) {
+	broker, err := filled(keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := newCountdown(len(keys))
+	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
+		Group: "g", Broker: broker, Topics: []string{topic}, Concurrency: workers,
+		Actor: actors.Func(func(context.Context, brokers.Message) error { w.do(); c.handled(); return nil }),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	run = func() error {
+		go func() {
+			_, err := sys.Run(ctx)
+			ended <- err
+		}()
+		return c.await()
+	}
+	clean = func() error {
+		stop()
+		return errors.Join(<-ended, broker.Close())
+	}
+	return run, clean, nil
+}
+
+func filled(keys [][]byte) (*memory.Broker, error) {
+	broker := memory.New(memory.Config{Partitions: 12})
+	pub, err := broker.Publisher(brokers.PublisherConfig{})
+	if err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	var failed atomic.Pointer[error]
+	body := make([]byte, payload)
+	for _, key := range keys {
+		err := pub.PublishAsync(ctx, brokers.Message{Topic: topic, Key: key, Payload: body}, func(_ brokers.Receipt, err error) {
+			if err != nil {
+				failed.Store(&err)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := pub.Close(ctx); err != nil {
+		return nil, err
+	}
+	if err := failed.Load(); err != nil {
+		return nil, *err
+	}
+	return broker, nil
+}
+
+// prepareProtoactor has an actor for each key, as one comes to do it first: a map
+// of PIDs, and Send.
+func prepareProtoactor(keys [][]byte, w work) (run, clean func() error, err error) {
+	c := newCountdown(len(keys))
+	system := actor.NewActorSystem()
+	props := actor.PropsFromFunc(func(ctx actor.Context) {
+		if _, ok := ctx.Message().(*brokers.Message); ok {
+			w.do()
+			c.handled()
+		}
+	})
+	pids := make(map[string]*actor.PID)
+	for _, key := range keys {
+		if pids[string(key)] == nil {
+			pids[string(key)] = system.Root.Spawn(props)
+		}
+	}
+	body := make([]byte, payload)
+	run = func() error {
+		for _, key := range keys {
+			system.Root.Send(pids[string(key)], &brokers.Message{Key: key, Payload: body})
+		}
+		return c.await()
+	}
+	clean = func() error {
+		for _, pid := range pids {
+			if err := system.Root.StopFuture(pid).Wait(); err != nil {
+				return err
+			}
+		}
+		system.Shutdown()
+		return nil
+	}
+	return run, clean, nil
+}
+
+// prepareWatermill has its channel hold back the publisher until a message is
+// acknowledged, as else neither memory nor order is bounded.
+func prepareWatermill(keys [][]byte, w work) (run, clean func() error, err error) {
+	c := newCountdown(len(keys))
+	channel := gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{})
+	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
+	if err != nil {
+		return nil, nil, err
+	}
+	router.AddNoPublisherHandler("handler", topic, channel, func(*message.Message) error { w.do(); c.handled(); return nil })
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- router.Run(ctx) }()
+	<-router.Running()
+	body := make([]byte, payload)
+	run = func() error {
+		for range keys {
+			if err := channel.Publish(topic, message.NewMessage(watermill.NewUUID(), body)); err != nil {
+				return err
+			}
+		}
+		return c.await()
+	}
+	clean = func() error {
+		stop()
+		return errors.Join(<-ended, channel.Close())
+	}
+	return run, clean, nil
+}
+
+// idleTables say what a key costs that has nothing to do, and that nothing is
+// left of it once it is passivated.
+func idleTables(o *options) ([]table, error) {
+	n := o.messages(1_000_000)
+	broker, err := filled(keysOf(n, n))
+	if err != nil {
+		return nil, err
+	}
+	c := newCountdown(n)
+	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
+		Group: "g", Broker: broker, Topics: []string{topic}, PassivateAfter: 20 * time.Second,
+		Actor: actors.Func(func(context.Context, brokers.Message) error { c.handled(); return nil }),
+	})
+	if err != nil {
+		return nil, err
+	}
+	before := heap()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := sys.Run(ctx)
+		ended <- err
+	}()
+	if err := c.await(); err != nil {
+		return nil, err
+	}
+	idle := heap()
+	time.Sleep(45 * time.Second)
+	after := heap()
+	stop()
+	if err := errors.Join(<-ended, broker.Close()); err != nil {
+		return nil, err
+	}
+	perKey := func(bytes uint64) float64 { return (float64(bytes) - float64(before)) / float64(n) }
+	return []table{{
+		Title: fmt.Sprintf("Heap per idle stateless key, of %d", n),
+		Notes: []string{
+			fmt.Sprintf("%.0f bytes while it is there", perKey(idle)),
+			fmt.Sprintf("%.1f bytes after passivation", perKey(after)),
+		},
+	}}, nil
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
