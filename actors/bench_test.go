@@ -41,7 +41,7 @@ func BenchmarkHandle(b *testing.B) {
 
 // BenchmarkBlocking handles with a sleep of 1 ms, on 10,000 keys.
 func BenchmarkBlocking(b *testing.B) {
-	for _, workers := range []int{64, 1024} {
+	for _, workers := range []int{64, 256, 1024} {
 		b.Run(fmt.Sprintf("workers=%d", workers), func(b *testing.B) {
 			broker := filled(b, 10_000, b.N)
 			var handled atomic.Int64

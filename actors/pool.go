@@ -138,15 +138,19 @@ func (p *pool) turnLimit() int32 {
 	return int32(min(max(fair/cost, 1), most))
 }
 
-// fairTurns is how many turns a worker runs in one region while others are in
-// line: enough to make the change cheap, and some 50 us.
-const fairTurns = 64
+// fairTurns and fairTime are how many turns, and how long, a worker stays in one
+// region while others are in line: enough to make the change cheap, and some
+// 50 us while handlers are quick.
+const (
+	fairTurns = 64
+	fairTime  = int64(5 * time.Millisecond)
+)
 
 // contended says whether a worker that has ended n turns in its region should
 // let another region have its permit: never before its first turn, or workers
 // would hand the permits round and run nothing.
-func (p *pool) contended(n int) bool {
-	return n > 0 && p.starved.Load() > 0 && (n >= fairTurns || p.cost.Load() > cheapItem)
+func (p *pool) contended(n int, stayed int64) bool {
+	return n > 0 && p.starved.Load() > 0 && (n >= fairTurns || stayed >= fairTime)
 }
 
 // awaitIdle waits for the pool's goroutines, which user code may hold up.

@@ -6,8 +6,9 @@ type worker struct {
 	ctx    *Context
 	turn   turn
 	began  int64
-	turns  int  // ended in this region
-	fresh  bool // the turn has not been run yet
+	came   int64 // to this region
+	turns  int   // ended in this region
+	fresh  bool  // the turn has not been run yet
 }
 
 // newWorker returns a worker for r, made of one that ended if possible.
@@ -24,6 +25,7 @@ func (s *subscription) newWorker(r *region, first turn) *worker {
 // move makes w a worker of r.
 func (w *worker) move(r *region) {
 	w.region, w.began, w.turns = r, r.now(), 0
+	w.came = w.began
 	w.ctx.Context, w.ctx.region = r.ctx, r
 }
 
@@ -117,7 +119,7 @@ func (w *worker) step() bool {
 	default:
 		after = r.conclude(&w.turn, now)
 	}
-	more := !r.sub.pool.contended(w.turns) && r.nextTurn(&w.turn)
+	more := !r.sub.pool.contended(w.turns, now-w.came) && r.nextTurn(&w.turn)
 	if more {
 		r.spawn()
 	} else {

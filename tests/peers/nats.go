@@ -186,7 +186,7 @@ func (b *natsBench) consumeTable(o *options) (t table, err error) {
 		return table{}, err
 	}
 	defer func() { err = errors.Join(err, drop()) }()
-	n := o.messages(40_000)
+	n := o.messages(100_000)
 	if err := b.publish(topic, n, brokers.OrderNone); err != nil {
 		return table{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -65,8 +66,11 @@ func runtimeTables(o *options) ([]table, error) {
 
 func (o *options) runtimeTable(w work, keys int) (table, error) {
 	n, slow := o.messages(1_000_000), o.messages(20_000)
-	if w.name != works[0].name {
-		n = o.messages(100_000)
+	switch {
+	case w.blocks:
+		n, slow = o.messages(200_000), o.messages(2000)
+	case w.name != works[0].name:
+		n = o.messages(50_000)
 	}
 	var contenders []contender
 	add := func(name, base string, messages int, prepare func(keys [][]byte, w work) (func() error, func() error, error)) {
@@ -74,11 +78,13 @@ func (o *options) runtimeTable(w work, keys int) (table, error) {
 			return prepare(keysOf(n, keys), w)
 		}})
 	}
-	add("worker pool", "", n, preparePool)
-	add("troupe", "worker pool", n, prepareTroupe)
+	const base = "worker pool on the broker"
+	add("worker pool on a slice", base, n, preparePool)
+	add(base, "", n, preparePoolOnBroker)
+	add("troupe", base, n, prepareTroupe)
 	if keys < 1_000_000 {
-		add("protoactor, actor per key", "worker pool", n, prepareProtoactor)
-		add("watermill router, gochannel", "worker pool", slow, prepareWatermill)
+		add("protoactor, actor per key, on a slice", base, n, prepareProtoactor)
+		add("watermill router on its Go channel", base, slow, prepareWatermill)
 	}
 	return o.compete(fmt.Sprintf("%s, %d keys", w.name, keys), contenders)
 }
@@ -138,6 +144,57 @@ func preparePool(keys [][]byte, w work) (run, clean func() error, err error) {
 		return c.await()
 	}
 	return run, func() error { p.close(); return nil }, nil
+}
+
+// preparePoolOnBroker is the limit for troupe: it reads the same partitions of
+// the same broker into a pool, and acknowledges all at the end.
+func preparePoolOnBroker(keys [][]byte, w work) (run, clean func() error, err error) {
+	broker, err := filled(keys)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := newCountdown(len(keys))
+	p := newPool(workers, w.blocks, func(*brokers.Message) { w.do(); c.handled() })
+	ctx, stop := context.WithCancel(context.Background())
+	sub, err := broker.Subscribe(ctx, brokers.SubscriptionConfig{Group: "g", Topics: []string{topic}, MaxUnsettled: len(keys)})
+	if err != nil {
+		stop()
+		return nil, nil, err
+	}
+	var readers sync.WaitGroup
+	run = func() error {
+		readers.Go(func() {
+			for {
+				part, err := sub.Accept(ctx)
+				if err != nil {
+					return // closed
+				}
+				readers.Go(func() { read(ctx, part, p) })
+			}
+		})
+		return c.await()
+	}
+	clean = func() error {
+		stop()
+		err := sub.Close(ctx)
+		readers.Wait()
+		p.close()
+		if errors.Is(err, context.Canceled) {
+			err = nil // it was told not to wait
+		}
+		return errors.Join(err, broker.Close())
+	}
+	return run, clean, nil
+}
+
+func read(ctx context.Context, part brokers.Partition, p *pool) {
+	for {
+		messages, err := part.Fetch(ctx, brokers.FetchLimit{Messages: batch})
+		if err != nil {
+			return // closed
+		}
+		p.submit(messages)
+	}
 }
 
 // prepareTroupe has the messages in the broker before the clock starts. Reading
