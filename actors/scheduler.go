@@ -2,6 +2,7 @@ package actors
 
 import (
 	"iter"
+	"maps"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -82,6 +83,7 @@ const (
 // front, so nothing of a key is overtaken.
 type scheduler struct {
 	cells map[string]*cell
+	peak  int   // the most cells that the map has held, as it never shrinks
 	lane  *cell // keyless messages, or all of them
 
 	first, last *cell // run queue
@@ -95,8 +97,14 @@ type scheduler struct {
 	held      int // messages queued behind (and at the head of) waiting keys
 	heldBytes int // their size
 
-	spare *cell // free list
+	spare  *cell // free list
+	spares int
 }
+
+const (
+	maxSpares = 256  // cells kept for the next keys
+	smallMap  = 1024 // cells for which the map need not shrink
+)
 
 func newScheduler() *scheduler {
 	return &scheduler{cells: make(map[string]*cell), waiting: make(map[*cell]struct{})}
@@ -109,6 +117,7 @@ func (s *scheduler) keyed(key []byte) *cell {
 	}
 	c := s.newCell(string(key), cellKeyed)
 	s.cells[c.key] = c
+	s.peak = max(s.peak, len(s.cells))
 	return c
 }
 
@@ -129,6 +138,7 @@ func (s *scheduler) newCell(key string, kind cellKind) *cell {
 		return &cell{key: key, kind: kind}
 	}
 	s.spare = c.ready
+	s.spares--
 	*c = cell{key: key, kind: kind}
 	return c
 }
@@ -343,9 +353,25 @@ func (s *scheduler) forget(c *cell) {
 	switch c.kind {
 	case cellKeyed:
 		delete(s.cells, c.key)
+		s.shrink()
 	case cellLane:
 		s.lane = nil
 	}
+	if s.spares == maxSpares {
+		*c = cell{}
+		return
+	}
 	*c = cell{ready: s.spare}
 	s.spare = c
+	s.spares++
+}
+
+// shrink gives back the memory of a map that once was much larger.
+func (s *scheduler) shrink() {
+	if s.peak <= smallMap || len(s.cells) > s.peak/4 {
+		return
+	}
+	smaller := make(map[string]*cell, len(s.cells))
+	maps.Copy(smaller, s.cells)
+	s.cells, s.peak = smaller, len(smaller)
 }

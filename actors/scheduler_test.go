@@ -145,3 +145,21 @@ func sorted[V any](m map[*cell]V) []*cell {
 	}
 	return cells
 }
+
+// Keys that are gone leave no memory behind.
+func TestSchedulerShrinks(t *testing.T) {
+	s := newScheduler()
+	for i := range 100_000 {
+		c := s.keyed(fmt.Append(nil, i))
+		s.linkIdle(c, 0)
+	}
+	for s.oldest != nil {
+		s.forget(s.oldest)
+	}
+	if len(s.cells) != 0 || s.peak > smallMap || s.spares > maxSpares {
+		t.Errorf("%d cells are left, room for %d, and %d spare ones", len(s.cells), s.peak, s.spares)
+	}
+	if c := s.keyed([]byte("again")); c.key != "again" || s.spares != maxSpares-1 {
+		t.Errorf("cell %q, %d spare ones", c.key, s.spares)
+	}
+}

@@ -4,6 +4,7 @@
 //	go run . -table runtime   # worker pool, protoactor, Watermill's router, in memory
 //	go run . -table nats      # bare client and Watermill on NATS JetStream
 //	go run . -json
+//	go run . -readme ../../README.md
 //
 // It is a module of its own, so that the peers are nobody else's dependencies.
 // CPU time is that of this process, user and system, per message; where a server

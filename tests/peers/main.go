@@ -46,6 +46,7 @@ func run(args []string, log func(string, ...any)) error {
 	flags := flag.NewFlagSet("peers", flag.ContinueOnError)
 	which := flags.String("table", strings.Join(names, ","), "which `tables`, separated by commas")
 	asJSON := flags.Bool("json", false, "print JSON")
+	readme := flags.String("readme", "", "put the tables into this `file`, too")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contender runs")
 	flags.Float64Var(&o.scale, "scale", 1, "`factor` to the numbers of messages")
 	if err := flags.Parse(args); err != nil {
@@ -70,6 +71,12 @@ func run(args []string, log func(string, ...any)) error {
 			return fmt.Errorf("table %s: %w", t.name, err)
 		}
 		all = append(all, made...)
+		if *readme == "" {
+			continue
+		}
+		if err := writeReadme(*readme, t.name, made); err != nil {
+			return err
+		}
 	}
 	if *asJSON {
 		encoder := json.NewEncoder(os.Stdout)

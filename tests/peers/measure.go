@@ -113,7 +113,7 @@ func medians(samples []row) row {
 // text is the table in Markdown.
 func (t table) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n", t.Title)
+	fmt.Fprintf(&b, "**%s**\n\n", t.Title)
 	if len(t.Rows) > 0 {
 		b.WriteString("| | messages/s | CPU/message | allocations | rate | CPU |\n|---|--:|--:|--:|--:|--:|\n")
 	}

@@ -84,7 +84,8 @@ func (o *options) runtimeTable(w work, keys int) (table, error) {
 	add("troupe", base, n, prepareTroupe)
 	if keys < 1_000_000 {
 		add("protoactor, actor per key, on a slice", base, n, prepareProtoactor)
-		add("watermill router on its Go channel", base, slow, prepareWatermill)
+		add("watermill router on its Go channel", base, slow, prepareWatermill(gochannel.Config{}))
+		add("the same, publishing blocks until ack", base, slow, prepareWatermill(gochannel.Config{BlockPublishUntilSubscriberAck: true}))
 	}
 	return o.compete(fmt.Sprintf("%s, %d keys", w.name, keys), contenders)
 }
@@ -292,11 +293,15 @@ func prepareProtoactor(keys [][]byte, w work) (run, clean func() error, err erro
 	return run, clean, nil
 }
 
-// prepareWatermill has its channel hold back the publisher until a message is
-// acknowledged, as else neither memory nor order is bounded.
-func prepareWatermill(keys [][]byte, w work) (run, clean func() error, err error) {
+// prepareWatermill is its router on a Go channel. By default that bounds neither
+// memory nor order; with a publisher that blocks it handles one at a time.
+func prepareWatermill(cfg gochannel.Config) func([][]byte, work) (run, clean func() error, err error) {
+	return func(keys [][]byte, w work) (run, clean func() error, err error) { return watermillOn(cfg, keys, w) }
+}
+
+func watermillOn(cfg gochannel.Config, keys [][]byte, w work) (run, clean func() error, err error) {
 	c := newCountdown(len(keys))
-	channel := gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, watermill.NopLogger{})
+	channel := gochannel.NewGoChannel(cfg, watermill.NopLogger{})
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	if err != nil {
 		return nil, nil, err
