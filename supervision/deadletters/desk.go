@@ -212,3 +212,6 @@ func (d *Desk) Close(ctx context.Context) error {
 	d.piles = nil
 	return errors.Join(append(errs, d.sub.Close(ctx), d.publisher.Close(ctx))...)
 }
+
+// Raw is the letter as it lies in its topic, envelope and all.
+func (l *Letter) Raw() brokers.Message { return l.raw }
