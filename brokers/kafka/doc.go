@@ -1,0 +1,33 @@
+// Package kafka is the driver for Apache Kafka, from 2.1 on, over the protocol
+// of github.com/segmentio/kafka-go.
+//
+//	broker, err := kafka.Open(ctx, kafka.Config{Seeds: []string{"kafka-1:9092"}})
+//
+// # Publishing
+//
+// With the default, [AcksAll], publishing is idempotent: the driver numbers the
+// messages of each partition, sends a batch again until the cluster has answered
+// it, and the cluster stores it once, in its place. So a key is in order while
+// many of its messages are under way, across lost connections and moved leaders.
+// A batch that the cluster refuses is halved until the message is found that is
+// to blame, and that fails alone.
+//
+// A partition has one batch under way at a time, and many partitions share a
+// request to their leader. What is published meanwhile makes the next batch, so
+// that batches grow with the load; Config.Linger makes them larger still.
+//
+// Topics are never made by publishing to them: see Broker.EnsureTopic.
+//
+// # What is stored how
+//
+// The table in the comment of package brokers says how each field of a message
+// is carried. Any other client may publish to a topic: a record without the
+// driver's headers is a message of key, value, headers and timestamp. Headers of
+// the names troupe-* and content-type are never a user's.
+//
+// # Failures
+//
+// What passes by itself in a cluster (a leader that moves, a coordinator that
+// loads, a node that restarts, a connection that is lost) the driver waits for,
+// with jittered back-off, for as long as its caller does.
+package kafka

@@ -1,0 +1,149 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// Driver opens "kafka://user:password@host:9092,host", and with TLS
+// "kafka+tls://...". The options are fields of [Config]: sasl (scram-sha-512,
+// scram-sha-256 or plain), client_id, replicas, acks (all, leader or none),
+// compression (none, gzip, snappy, lz4 or zstd), batch_messages, batch_bytes,
+// linger, dial_timeout, request_timeout, retry_min, retry_max and
+// metadata_interval; and topic_configs, as name:value,name:value. With TLS also
+// ca_file, cert_file and key_file, in PEM, and server_name.
+var Driver = brokers.Driver{Schemes: []string{"kafka", schemeTLS}, Open: openDSN}
+
+const schemeTLS = "kafka+tls"
+
+func openDSN(ctx context.Context, dsn *brokers.DSN) (brokers.Broker, error) {
+	cfg, err := ConfigFrom(dsn)
+	if err != nil {
+		return nil, err
+	}
+	b, err := Open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// ConfigFrom reads a DSN with all its options and the files that they name. An
+// error wraps [brokers.ErrInvalid] and names what is wrong.
+func ConfigFrom(dsn *brokers.DSN) (Config, error) {
+	cfg := Config{
+		Seeds:         dsn.Addresses(9092),
+		User:          dsn.User,
+		Password:      dsn.Password,
+		Mechanism:     Mechanism(enum(dsn, "sasl", "scram-sha-512", "scram-sha-256", "plain")),
+		ClientID:      dsn.Text("client_id", ""),
+		Replicas:      dsn.Int("replicas", 0, 1, math.MaxInt16),
+		Acks:          Acks(enum(dsn, "acks", "all", "leader", "none")),
+		Compression:   Compression(enum(dsn, "compression", "none", "gzip", "snappy", "lz4", "zstd")),
+		BatchMessages: dsn.Int("batch_messages", 0, 1, maxBatchMessages),
+		BatchBytes:    dsn.Bytes("batch_bytes", 0),
+	}
+	for _, d := range []struct {
+		name string
+		to   *time.Duration
+	}{
+		{"linger", &cfg.Linger},
+		{"dial_timeout", &cfg.DialTimeout},
+		{"request_timeout", &cfg.RequestTimeout},
+		{"retry_min", &cfg.RetryMin},
+		{"retry_max", &cfg.RetryMax},
+		{"metadata_interval", &cfg.MetadataInterval},
+	} {
+		*d.to = dsn.Duration(d.name, 0)
+	}
+	configs := dsn.Text("topic_configs", "")
+	files := tlsFiles(dsn)
+	if err := dsn.Finish(); err != nil {
+		return Config{}, err
+	}
+	if dsn.Path != "" && dsn.Path != "/" {
+		return Config{}, fmt.Errorf("%w: DSN %s has a path", brokers.ErrInvalid, dsn)
+	}
+	var err error
+	if cfg.TopicConfigs, err = topicConfigs(configs); err != nil {
+		return Config{}, err
+	}
+	if dsn.Scheme == schemeTLS {
+		cfg.TLS, err = files.config()
+	}
+	return cfg, err
+}
+
+// enum returns which of values an option is, the first if it is not given.
+func enum(dsn *brokers.DSN, name string, values ...string) int {
+	chosen := dsn.Enum(name, values[0], values...)
+	for i, v := range values {
+		if v == chosen {
+			return i
+		}
+	}
+	return 0 // Finish has the error
+}
+
+func topicConfigs(text string) (map[string]string, error) {
+	if text == "" {
+		return nil, nil
+	}
+	configs := map[string]string{}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(pair, ":")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("%w: option topic_configs: %q is not of the form name:value", brokers.ErrInvalid, pair)
+		}
+		configs[name] = value
+	}
+	return configs, nil
+}
+
+// files are those that TLS needs, by the options that name them.
+type files struct{ ca, cert, key, serverName string }
+
+// tlsFiles reads the options of TLS, which without it are unknown.
+func tlsFiles(dsn *brokers.DSN) files {
+	if dsn.Scheme != schemeTLS {
+		return files{}
+	}
+	return files{
+		ca: dsn.Text("ca_file", ""), cert: dsn.Text("cert_file", ""), key: dsn.Text("key_file", ""),
+		serverName: dsn.Text("server_name", ""),
+	}
+}
+
+func (f files) config() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.serverName}
+	if f.ca != "" {
+		text, err := os.ReadFile(f.ca)
+		if err != nil {
+			return nil, fmt.Errorf("%w: option ca_file: %w", brokers.ErrInvalid, err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%w: option ca_file: no certificate in %s", brokers.ErrInvalid, f.ca)
+		}
+	}
+	if (f.cert == "") != (f.key == "") {
+		return nil, fmt.Errorf("%w: %w", brokers.ErrInvalid, errors.New("options cert_file and key_file go together"))
+	}
+	if f.cert != "" {
+		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
+		if err != nil {
+			return nil, fmt.Errorf("%w: options cert_file, key_file: %w", brokers.ErrInvalid, err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}

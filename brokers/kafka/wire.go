@@ -1,0 +1,346 @@
+package kafka
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/produce"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+const (
+	// maxOnWire is how many requests are under way to one node: while it works on
+	// one the next is made.
+	maxOnWire = 2
+	// maxRequestBytes is where a request takes no more parcels.
+	maxRequestBytes = 16 << 20
+	// oldestProduce and latestProduce are the versions of produce requests that
+	// are made: batches of format 2, with an answer that tells messages apart.
+	oldestProduce, latestProduce = 3, 8
+)
+
+// wire sends produce requests to one node. What is guarded is so by the sender's
+// lock.
+type wire struct {
+	s       *sender
+	node    int32
+	encoder encoder
+
+	// Guarded.
+	due     []*track
+	onWire  int
+	running bool
+	conn    *conn
+}
+
+func newWire(s *sender, node int32) *wire {
+	return &wire{s: s, node: node, encoder: encoder{compression: s.c.cfg.Compression}}
+}
+
+// kick sees to it that what is due is sent. It needs the lock.
+func (w *wire) kick() {
+	if w.running || w.s.closed || len(w.due) == 0 || w.onWire >= maxOnWire {
+		return
+	}
+	w.running = true
+	w.s.running.Go(w.run)
+}
+
+// run sends while there is something to send.
+func (w *wire) run() {
+	for {
+		load := w.load()
+		if len(load) == 0 {
+			return
+		}
+		w.ship(load)
+	}
+}
+
+// load takes tracks that are due, with a parcel each, as many as a request holds.
+func (w *wire) load() []*track {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	if len(w.due) == 0 || w.onWire >= maxOnWire || w.s.closed {
+		w.running = false
+		return nil
+	}
+	cfg := &w.s.c.cfg
+	var load []*track
+	for bytes := 0; len(w.due) > 0 && bytes < maxRequestBytes; w.due = w.due[1:] {
+		t := w.due[0]
+		bytes += min(t.queue.bytes, cfg.BatchBytes)
+		if t.parcel == nil {
+			t.parcel = &parcel{outs: t.take(cfg.BatchMessages, cfg.BatchBytes)}
+		}
+		t.place = placeUnderWay
+		load = append(load, t)
+	}
+	if len(w.due) == 0 {
+		w.due = nil
+	}
+	w.onWire++
+	return load
+}
+
+// ship makes a request of a load and sends it.
+func (w *wire) ship(load []*track) {
+	x, err := w.connect()
+	if err == nil {
+		err = w.identify(load)
+	}
+	var frame []byte
+	if err == nil {
+		frame, err = w.frame(x, load)
+	}
+	if err != nil {
+		w.failed(load, err)
+		return
+	}
+	patience := w.s.c.cfg.RequestTimeout
+	if w.s.c.cfg.Acks != AcksNone {
+		x.send(frame, patience, func(answer []byte, err error) { w.answered(load, x, answer, err) })
+		return
+	}
+	if err := x.sendOnly(frame, patience); err != nil {
+		w.failed(load, err)
+		return
+	}
+	w.settle(load, func(*track) (int16, int64) { return 0, brokers.NoOffset })
+}
+
+// connect returns the connection, and makes it first if there is none.
+func (w *wire) connect() (*conn, error) {
+	w.s.mu.Lock()
+	x := w.conn
+	w.s.mu.Unlock()
+	if x != nil && x.failed() == nil {
+		return x, nil
+	}
+	if x != nil {
+		w.s.c.drop(x)
+	}
+	x, err := w.s.c.connect(w.s.ctx, w.node)
+	w.s.mu.Lock()
+	w.conn = x
+	w.s.mu.Unlock()
+	return x, err
+}
+
+// identify gives each track a producer that has none.
+func (w *wire) identify(load []*track) error {
+	if w.s.c.cfg.Acks != AcksAll {
+		return nil
+	}
+	for _, t := range load {
+		if t.producer != noProducer {
+			continue
+		}
+		p, err := w.s.identify()
+		if err != nil {
+			return err
+		}
+		t.producer = p
+	}
+	return nil
+}
+
+// frame makes the request. New parcels are encoded in it; their batches are part
+// of its memory.
+func (w *wire) frame(x *conn, load []*track) ([]byte, error) {
+	version, err := x.version(protocol.Produce)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &w.s.c.cfg
+	b := make([]byte, 4, 64<<10)
+	b = binary.BigEndian.AppendUint16(b, uint16(protocol.Produce))
+	b = binary.BigEndian.AppendUint16(b, uint16(min(version, latestProduce)))
+	b = append(b, 0, 0, 0, 0) // correlation id
+	b = appendString(b, x.clientID)
+	b = append(b, 0xff, 0xff) // no transaction
+	b = binary.BigEndian.AppendUint16(b, acksOnWire(cfg.Acks))
+	b = binary.BigEndian.AppendUint32(b, uint32(cfg.RequestTimeout/time.Millisecond))
+	if b, err = w.appendTopics(b, load); err != nil {
+		return nil, err
+	}
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+	return b, nil
+}
+
+func acksOnWire(a Acks) uint16 {
+	switch a {
+	case AcksLeader:
+		return 1
+	case AcksNone:
+		return 0
+	case AcksAll:
+	}
+	return 0xffff
+}
+
+func appendString(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+// appendTopics appends the parcels by topic and partition.
+func (w *wire) appendTopics(b []byte, load []*track) ([]byte, error) {
+	slices.SortFunc(load, func(a, b *track) int { return strings.Compare(a.topic, b.topic) })
+	topics, partitions := 0, 0
+	topicsAt := len(b)
+	b = append(b, 0, 0, 0, 0)
+	partitionsAt := 0
+	now := time.Now()
+	places := make([][2]int, len(load))
+	for i, t := range load {
+		if i == 0 || load[i-1].topic != t.topic {
+			b = appendString(b, t.topic)
+			topics, partitions, partitionsAt = topics+1, 0, len(b)
+			b = append(b, 0, 0, 0, 0)
+		}
+		partitions++
+		binary.BigEndian.PutUint32(b[partitionsAt:], uint32(partitions))
+		b = binary.BigEndian.AppendUint32(b, uint32(t.partition))
+		b = append(b, 0, 0, 0, 0)
+		first := len(b)
+		var err error
+		if b, err = w.appendParcel(b, t, now); err != nil {
+			return nil, err
+		}
+		binary.BigEndian.PutUint32(b[first-4:], uint32(len(b)-first))
+		places[i] = [2]int{first, len(b)}
+	}
+	binary.BigEndian.PutUint32(b[topicsAt:], uint32(topics))
+	for i, t := range load {
+		t.parcel.batch = b[places[i][0]:places[i][1]:places[i][1]]
+	}
+	return b, nil
+}
+
+// appendParcel appends a track's batch, as it was if it was sealed before.
+func (w *wire) appendParcel(b []byte, t *track, now time.Time) ([]byte, error) {
+	if t.parcel.batch != nil {
+		return append(b, t.parcel.batch...), nil
+	}
+	head := batchHead{producer: t.producer, sequence: t.sequence}
+	if t.producer == noProducer {
+		head.sequence = -1
+	}
+	return w.encoder.appendBatch(b, head, t.parcel.outs, now)
+}
+
+// failed is for a load that was not sent.
+func (w *wire) failed(load []*track, err error) {
+	w.s.mu.Lock()
+	defer w.s.unlock()
+	w.onWire--
+	if w.s.closed {
+		return
+	}
+	for _, t := range load {
+		t.place = placeIdle
+		if transient(err) {
+			w.s.stick(t, err)
+			continue
+		}
+		w.s.reports = t.fail(err, w.s.reports)
+	}
+	w.kick()
+}
+
+// answered takes the answer to a load, in the goroutine of the connection.
+func (w *wire) answered(load []*track, x *conn, frame []byte, err error) {
+	var answer *produce.Response
+	if err == nil {
+		version, _ := x.version(protocol.Produce)
+		var msg protocol.Message
+		if _, msg, err = protocol.ReadResponse(bytes.NewReader(frame), protocol.Produce, min(version, latestProduce)); err == nil {
+			answer = msg.(*produce.Response)
+		}
+	}
+	if err != nil {
+		w.doubtful(load, err)
+		return
+	}
+	type answered struct {
+		code   int16
+		offset int64
+	}
+	type place struct {
+		topic     string
+		partition int32
+	}
+	answers := map[place]answered{}
+	for i := range answer.Topics {
+		for _, p := range answer.Topics[i].Partitions {
+			answers[place{answer.Topics[i].Topic, p.Partition}] = answered{p.ErrorCode, p.BaseOffset}
+		}
+	}
+	w.settle(load, func(t *track) (int16, int64) {
+		a, ok := answers[place{t.topic, t.partition}]
+		if !ok {
+			return int16(kafkago.RequestTimedOut), brokers.NoOffset // no answer to this one
+		}
+		return a.code, a.offset
+	})
+}
+
+// doubtful is for a load that may have been stored.
+func (w *wire) doubtful(load []*track, err error) {
+	w.s.mu.Lock()
+	defer w.s.unlock()
+	w.onWire--
+	if w.s.closed {
+		return
+	}
+	for _, t := range load {
+		t.parcel.doubt = true
+		w.s.stick(t, err)
+	}
+	w.kick()
+}
+
+// settle does what the cluster's answer to each track means.
+func (w *wire) settle(load []*track, answer func(*track) (code int16, offset int64)) {
+	w.s.mu.Lock()
+	defer w.s.unlock()
+	w.onWire--
+	if w.s.closed {
+		return
+	}
+	for _, t := range load {
+		code, offset := answer(t)
+		w.s.settle(t, code, offset)
+	}
+	w.kick()
+}
+
+// settle does what the cluster's answer means for a track.
+func (s *sender) settle(t *track, code int16, offset int64) {
+	t.place = placeIdle
+	what, err := fateOf(code)
+	switch what {
+	case fateStored:
+		s.reports = t.stored(offset, s.reports)
+	case fateRetry, fateDoubt:
+		t.parcel.doubt = t.parcel.doubt || what == fateDoubt
+		s.stick(t, err)
+		return
+	case fateRefused:
+		s.reports = t.refused(err, s.reports)
+	case fateLost:
+		if s.reports = t.lost(err, s.reports); !t.idle() {
+			s.stick(t, err)
+			return
+		}
+	case fateFailed:
+		s.reports = t.fail(err, s.reports)
+	}
+	s.place(t)
+}
