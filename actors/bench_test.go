@@ -13,6 +13,7 @@ import (
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/memory"
+	"github.com/troupe-go/troupe/supervision"
 )
 
 // BenchmarkHandle measures what the runtime adds to a message: the messages are
@@ -127,4 +128,44 @@ func cpu(b *testing.B) time.Duration {
 		b.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkSnapshot looks at a million keys, a thousand of which wait.
+func BenchmarkSnapshot(b *testing.B) {
+	const keys = 1_000_000
+	broker := filled(b, keys, keys)
+	var decided atomic.Int64
+	done := make(chan struct{})
+	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
+		Group: "g", Broker: broker, Topics: []string{"in"}, Policy: supervision.Policy{MaxAttempts: 1, Backoff: supervision.Constant(time.Hour)},
+		Actor: actors.Func(func(_ context.Context, m brokers.Message) error {
+			n := decided.Add(1)
+			if n == keys {
+				close(done)
+			}
+			if n%1000 == 0 {
+				return errFlaky
+			}
+			return nil
+		}),
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(b.Context())
+	ended := make(chan error)
+	go func() {
+		_, err := sys.Run(ctx)
+		ended <- err
+	}()
+	<-done
+	for b.Loop() {
+		if s := sys.Snapshot(ctx); len(s.Subscriptions[0].Partitions) != 12 {
+			b.Fatalf("%d partitions", len(s.Subscriptions[0].Partitions))
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
 }

@@ -34,7 +34,8 @@ type Config struct {
 	// fetch. Default to 262,144 messages and 256 MiB.
 	MaxInFlight      int
 	MaxInFlightBytes int
-	// Observe is told of every [Event], in the goroutine where it happens and
+	// Observe is the sink of every [Event]: metrics, traces, tests ([Observers]
+	// makes one of several). It is told in the goroutine where it happens and
 	// often under a partition's lock: it must be quick and may not call back into
 	// the system. Defaults to none.
 	Observe func(Event)

@@ -27,6 +27,9 @@ type Context struct {
 	attempt int
 	staged  staged
 	stashed bool // Stash was called for the current item
+
+	carried     brokers.Headers // for what is published
+	correlation string          // of the current item, where its message has none
 }
 
 // Key is the key being handled; "" for the lanes of PerPartition and of keyless
@@ -73,8 +76,39 @@ func (c *Context) Partition() int32 { return c.region.part.ID() }
 // Logger is the system's, with group, topic and partition.
 func (c *Context) Logger() *zap.Logger { return c.region.log }
 
+// Broker is the name of the subscription's broker, such as "kafka".
+func (c *Context) Broker() string { return c.region.sub.cfg.Broker.Name() }
+
 // ActorSystem is protoactor's, for spawning and sending outside of the key.
 func (c *Context) ActorSystem() *actor.ActorSystem { return c.region.sub.sys.actors }
+
+// CorrelationID is the message's own, or what [Correlation] gave it, or else the
+// message's ID. What Publish stages has it.
+func (c *Context) CorrelationID() string {
+	m := c.item.message
+	switch {
+	case m != nil && m.CorrelationID != "":
+		return m.CorrelationID
+	case c.correlation != "":
+		return c.correlation
+	case m != nil:
+		return m.ID
+	}
+	return ""
+}
+
+// Carry adds headers to all that this handling publishes from now on, in place
+// of those of the same names that it passes on. It is for middleware.
+func (c *Context) Carry(headers ...brokers.Header) { c.carried = append(c.carried, headers...) }
+
+// With runs f with a context made of the present one, as middleware does that
+// adds a value or a deadline to what the handler sees.
+func (c *Context) With(inner context.Context, f func() error) error {
+	outer := c.Context
+	c.Context = inner
+	defer func() { c.Context = outer }()
+	return f()
+}
 
 // Passivate ends the key's actor after this message, once nothing waits for it.
 // The next message makes a new one. Staged.
@@ -84,6 +118,7 @@ func (c *Context) Passivate() { c.staged.passivate = true }
 func (c *Context) reset(cell *cell, it *item, attempt int) {
 	c.cell, c.item, c.attempt = cell, it, attempt
 	c.stashed = false
+	c.carried, c.correlation = nil, ""
 	c.staged.clear()
 }
 
@@ -92,12 +127,7 @@ func (c *Context) limited(timeout time.Duration, f func() error) error {
 	if timeout <= 0 {
 		return f()
 	}
-	outer := c.Context
-	inner, cancel := context.WithTimeoutCause(outer, timeout, ErrAttemptTimeout)
-	c.Context = inner
-	defer func() {
-		cancel()
-		c.Context = outer
-	}()
-	return f()
+	inner, cancel := context.WithTimeoutCause(c.Context, timeout, ErrAttemptTimeout)
+	defer cancel()
+	return c.With(inner, f)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -210,6 +211,7 @@ type unit struct {
 type effects struct {
 	item    *item
 	attempt int
+	took    time.Duration
 	staged  staged
 }
 
@@ -231,7 +233,7 @@ func (r *region) stage(w *worker, it *item) {
 	u.writes = u.writes || s.changed || it.message != nil || len(c.staged.messages) > 0
 	u.Messages = append(u.Messages, withIDs(c.staged.takeMessages())...)
 	t.leave = t.leave || c.staged.passivate
-	e := effects{item: it, attempt: c.attempt}
+	e := effects{item: it, attempt: c.attempt, took: t.took}
 	e.staged.letters = append(e.staged.letters, c.staged.letters...)
 	e.staged.timers = append(e.staged.timers, c.staged.timers...)
 	u.effects = append(u.effects, e)
@@ -261,7 +263,7 @@ func (u *unit) committed() {
 		r.deliverLetters(ctx)
 		r.changeTimers(ctx)
 		if e.item.message != nil {
-			r.observe(func() Event { return Handled{r.place(e.item), e.attempt} })
+			r.observe(func() Event { return Handled{r.place(e.item), e.attempt, e.took} })
 		}
 	}
 	u.concluded()

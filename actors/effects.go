@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"strconv"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -112,9 +113,10 @@ func (c *Context) encode(topic string, v any, opts []PublishOption) (brokers.Mes
 		m.Key = c.keyBytes()
 	}
 	source := c.item.message
-	if source != nil && m.CorrelationID == "" {
-		m.CorrelationID = orDefault(source.CorrelationID, source.ID)
+	if m.CorrelationID == "" {
+		m.CorrelationID = c.CorrelationID()
 	}
+	m.Headers = c.passOn(m.Headers)
 	for _, o := range opts {
 		o(&m)
 	}
@@ -122,6 +124,34 @@ func (c *Context) encode(topic string, v any, opts []PublishOption) (brokers.Mes
 		m.ID = c.effectID(source.ID)
 	}
 	return m, brokers.Check(&m, c.region.sub.cfg.Publisher.MaxMessageBytes)
+}
+
+// tracing are the headers of W3C Trace Context and Baggage, which say what a
+// message is a consequence of.
+var tracing = []string{"traceparent", "tracestate", "baggage"}
+
+// passOn adds to headers what middleware has the handling carry, and else the
+// trace of the message being handled.
+func (c *Context) passOn(headers brokers.Headers) brokers.Headers {
+	added := c.carried
+	if source := c.item.message; source != nil && len(source.Headers) > 0 {
+		for _, name := range tracing {
+			if v, ok := source.Headers.Get(name); ok && !carries(added, name) {
+				added = append(added[:len(added):len(added)], brokers.Header{Key: name, Value: slices.Clone(v)})
+			}
+		}
+	}
+	for _, h := range added {
+		if !carries(headers, h.Key) {
+			headers = append(headers[:len(headers):len(headers)], h)
+		}
+	}
+	return headers
+}
+
+func carries(headers brokers.Headers, name string) bool {
+	_, ok := headers.Get(name)
+	return ok
 }
 
 // keyBytes is the key for what the handler publishes: a copy, or nil for lanes.

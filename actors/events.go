@@ -51,10 +51,12 @@ type (
 		Above int
 	}
 	// Handled: the handler returned nil. The message is decided now, and settled
-	// when what it staged is confirmed.
+	// when what it staged is confirmed. Took is the attempt's time, as in the
+	// events of failures.
 	Handled struct {
 		Place
 		Attempt int
+		Took    time.Duration
 	}
 	// Retried: an attempt failed; the next is After from now.
 	Retried struct {
@@ -62,6 +64,7 @@ type (
 		Failure supervision.Failure
 		Attempt int
 		After   time.Duration
+		Took    time.Duration
 	}
 	// Parked: an attempt failed and the key waits, reported, at the longest
 	// back-off.
@@ -70,18 +73,21 @@ type (
 		Failure supervision.Failure
 		Attempt int
 		After   time.Duration
+		Took    time.Duration
 	}
 	// DeadLettered: the dead letter is confirmed, the message settled.
 	DeadLettered struct {
 		Place
 		Failure supervision.Failure
 		Reason  string
+		Took    time.Duration
 	}
 	// Discarded: the message is settled unhandled, as a rule said.
 	Discarded struct {
 		Place
 		Failure supervision.Failure
 		Reason  string
+		Took    time.Duration
 	}
 	// Suspended: an infrastructure fault opened the breaker of a subscription.
 	Suspended struct {
@@ -118,6 +124,24 @@ func (Suspended) event()         {}
 func (Resumed) event()           {}
 func (Overflowed) event()        {}
 func (ChildSpawned) event()      {}
+
+// Observers makes one Config.Observe of several. Each is told of every event, in
+// the order given.
+func Observers(observers ...func(Event)) func(Event) {
+	return func(e Event) {
+		for _, observe := range observers {
+			observe(e)
+		}
+	}
+}
+
+// clock reads the time if somebody listens; it costs more than it looks.
+func (s *System) clock() time.Time {
+	if s.cfg.Observe == nil {
+		return time.Time{}
+	}
+	return time.Now()
+}
 
 // observe tells the user of an event, which is made only if somebody listens.
 func (s *System) observe(event func() Event) {

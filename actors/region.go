@@ -46,6 +46,7 @@ type region struct {
 	solo       bool // a suspicious message has the region for itself
 	sinceAck   int  // settled since the last acknowledgement
 	lastAck    int64
+	markMoved  int64 // when the low-water mark did
 
 	condemned map[string]struct{} // keys whose messages are dead-lettered
 	overflow  bool                // at a limit, and said so
@@ -244,9 +245,13 @@ func (r *region) acknowledge(now int64, atOnce bool) {
 		return
 	}
 	r.sinceAck, r.lastAck = 0, now
+	before := r.track.acked
 	ack, ok := r.track.take()
 	if !ok {
 		return
+	}
+	if ack.UpTo != before {
+		r.markMoved = now
 	}
 	if err := r.part.Ack(ack); err != nil {
 		r.log.Debug("acknowledgement came after the end of the epoch", zap.Error(err))

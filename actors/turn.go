@@ -21,6 +21,7 @@ type turn struct {
 
 	failed    bool // the item after those failed
 	failure   supervision.Failure
+	took      time.Duration // by the last attempt, if somebody listens
 	verdict   supervision.Verdict
 	starting  bool // the instance could not be started; no message is to blame
 	discarded bool // the instance ended; its timers and stash end with it
@@ -140,17 +141,21 @@ func (r *region) handle(w *worker, it *item) bool {
 	if err == nil {
 		err = r.begin(w)
 	}
+	began := r.sub.sys.clock()
 	if err == nil {
 		w.ctx.reset(t.cell, it, attempt)
 		err = r.call(w.ctx)
 	}
 	t.reached = true
+	if r.sub.sys.cfg.Observe != nil {
+		t.took = time.Since(began)
+	}
 	if err != nil {
 		r.judge(t, it, attempt, err)
 		return false
 	}
 	if !w.ctx.stashed && r.sub.plan.durable == nil {
-		r.observe(func() Event { return Handled{r.place(it), attempt} })
+		r.observe(func() Event { return Handled{r.place(it), attempt, t.took} })
 	}
 	return r.decide(w, it)
 }

@@ -96,7 +96,7 @@ func (r *region) retry(t *turn, now int64) {
 	tr := t.cell.worsen(t.failure)
 	r.sub.counts.retried.Add(1)
 	r.observe(func() Event {
-		return Retried{Place: r.place(t.cell.head), Failure: t.failure, Attempt: tr.attempts, After: t.verdict.After}
+		return Retried{Place: r.place(t.cell.head), Failure: t.failure, Attempt: tr.attempts, After: t.verdict.After, Took: t.took}
 	})
 	r.log.Debug("attempt failed", zap.Error(t.failure.Err), zap.Int("attempt", tr.attempts), zap.Duration("retry_in", t.verdict.After))
 	r.await(t.cell, t.verdict.After, now)
@@ -114,7 +114,7 @@ func (r *region) park(t *turn, now int64) {
 		}
 	}
 	r.observe(func() Event {
-		return Parked{Place: r.place(t.cell.head), Failure: t.failure, Attempt: tr.attempts, After: t.verdict.After}
+		return Parked{Place: r.place(t.cell.head), Failure: t.failure, Attempt: tr.attempts, After: t.verdict.After, Took: t.took}
 	})
 	r.await(t.cell, t.verdict.After, now)
 }
@@ -164,7 +164,7 @@ func (r *region) discard(t *turn, now int64) {
 	t.cell.mend(&r.timers)
 	r.sub.counts.discarded.Add(1)
 	r.observe(func() Event {
-		return Discarded{Place: r.place(it), Failure: t.failure, Reason: t.verdict.Reason}
+		return Discarded{Place: r.place(it), Failure: t.failure, Reason: t.verdict.Reason, Took: t.took}
 	})
 	r.log.Debug("message discarded", zap.Error(t.failure.Err), zap.String("reason", t.verdict.Reason))
 	r.sched.finish(t.cell, now)
@@ -184,7 +184,7 @@ func (r *region) bury(t *turn) (after func()) {
 	c.burying = true
 	r.sched.wait(c, false)
 	d := r.newDecision(c, it, []brokers.Message{letter}, true)
-	d.buried = &DeadLettered{Place: place, Failure: t.failure, Reason: t.verdict.Reason}
+	d.buried = &DeadLettered{Place: place, Failure: t.failure, Reason: t.verdict.Reason, Took: t.took}
 	d.brief = &brief
 	return func() { d.send() }
 }

@@ -32,6 +32,8 @@ type world struct {
 	report actors.Report
 	err    error
 
+	observers []func(actors.Event) // besides its own
+
 	mu     sync.Mutex
 	log    []string
 	events []actors.Event
@@ -75,7 +77,7 @@ func (w *world) start(subs ...actors.Subscription) *actors.System {
 
 func (w *world) startWith(cfg actors.Config, subs ...actors.Subscription) *actors.System {
 	w.t.Helper()
-	cfg.Observe = w.observe
+	cfg.Observe = actors.Observers(append(w.observers, w.observe)...)
 	for i := range subs {
 		subs[i].Broker = w.broker
 		if subs[i].Group == "" {
