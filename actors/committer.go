@@ -58,13 +58,19 @@ func (c *committer) work(s *subscription) {
 }
 
 // take returns the units of so many messages, at least one; nil if there is none,
-// and then the committer is no longer busy.
+// and then the committer is no longer busy. A message that is in two units, as it
+// was published under two keys, is in two groups: the store tells the second that
+// it was handled.
 func (c *committer) take(messages int) (group []*unit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n, taken := 0, 0
-	for n < len(c.queue) && (n == 0 || taken+len(c.queue[n].effects) <= messages) {
+	ids := make(map[string]bool)
+	for n < len(c.queue) && (n == 0 || taken+len(c.queue[n].effects) <= messages && !c.queue[n].has(ids)) {
 		taken += len(c.queue[n].effects)
+		for _, id := range c.queue[n].Handled {
+			ids[id] = true
+		}
 		n++
 	}
 	if n == 0 {

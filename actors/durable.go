@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -206,6 +207,9 @@ type unit struct {
 	effects []effects
 	writes  bool // there is something to commit
 }
+
+// handled says whether a message of that id led to the unit.
+func (u *unit) handled(id string) bool { return slices.Contains(u.Handled, id) }
 
 // effects are what one item staged besides messages.
 type effects struct {

@@ -140,6 +140,25 @@ func TestDurableRepeats(t *testing.T) {
 	})
 }
 
+// So are repeats that come together, and those under another key.
+func TestDurableRepeatsTogether(t *testing.T) {
+	inWorld(t, memory.Config{}, func(w *world) {
+		store := &durable.Memory{}
+		twice := amounts("k", 1, 5)
+		other := amounts("j", 1, 5)
+		other[0].ID = twice[0].ID
+		w.send(append(append(twice, twice...), other...)...)
+		w.start(actors.Subscription{Actor: w.purses(actors.Durability{Store: store})})
+		w.pass(time.Second)
+		if got := sums(t, store, "k", "j"); got["k"]+got["j"] != 5 || len(published(store)) != 1 {
+			t.Errorf("sums %v, want 5 in all; published %q", got, published(store))
+		}
+		if got := w.position("g0"); got != 3 {
+			t.Errorf("position %d, want 3", got)
+		}
+	})
+}
+
 // Keys share transactions: what comes during one is in the next.
 func TestDurableGroups(t *testing.T) {
 	inWorld(t, memory.Config{Partitions: 4}, func(w *world) {

@@ -130,7 +130,7 @@ func (r *region) handle(w *worker, it *item) bool {
 	if it.letter != nil {
 		return r.handleLetter(w, it)
 	}
-	if it.known {
+	if it.known || t.unit != nil && t.unit.handled(it.message.ID) {
 		return true
 	}
 	attempt := 1
