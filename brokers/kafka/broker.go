@@ -63,8 +63,19 @@ func (b *Broker) Features() brokers.Features {
 	return brokers.Features{SequencedPublish: true, Durable: true, Balanced: true}
 }
 
-// Publisher implements [brokers.Broker].
+// defaultMaxInFlight is more than that of other drivers: it counts what waits for
+// the next batch as well, and small batches cost the cluster as much as large ones.
+const defaultMaxInFlight = 16384
+
+// Publisher implements [brokers.Broker]. MaxInFlight defaults to 16,384, or
+// MaxBuffered if that is less.
 func (b *Broker) Publisher(cfg brokers.PublisherConfig) (*brokers.Publisher, error) {
+	if cfg.MaxInFlight == 0 {
+		cfg.MaxInFlight = defaultMaxInFlight
+		if cfg.MaxBuffered > 0 {
+			cfg.MaxInFlight = min(cfg.MaxInFlight, cfg.MaxBuffered)
+		}
+	}
 	s := newSender(b)
 	p, err := brokers.NewPublisher(s, b.Features(), cfg)
 	if err != nil {

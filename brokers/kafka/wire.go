@@ -17,9 +17,9 @@ import (
 const (
 	// maxOnWire is how many requests are under way to one node: while it works on
 	// one the next is made.
-	maxOnWire = 2
+	maxOnWire = 4
 	// maxRequestBytes is where a request takes no more parcels.
-	maxRequestBytes = 16 << 20
+	maxRequestBytes = 512 << 10
 	// oldestProduce and latestProduce are the versions of produce requests that
 	// are made: batches of format 2, with an answer that tells messages apart.
 	oldestProduce, latestProduce = 3, 8
@@ -36,7 +36,9 @@ type wire struct {
 	due     []*track
 	onWire  int
 	running bool
+	settled int // how many answers are being reported, for which the next request waits
 	conn    *conn
+	frames  [][]byte // memory for requests
 }
 
 func newWire(s *sender, node int32) *wire {
@@ -45,7 +47,7 @@ func newWire(s *sender, node int32) *wire {
 
 // kick sees to it that what is due is sent. It needs the lock.
 func (w *wire) kick() {
-	if w.running || w.s.closed || len(w.due) == 0 || w.onWire >= maxOnWire {
+	if w.running || w.s.closed || len(w.due) == 0 || w.onWire >= maxOnWire || w.settled > 0 {
 		return
 	}
 	w.running = true
@@ -67,7 +69,7 @@ func (w *wire) run() {
 func (w *wire) load() []*track {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
-	if len(w.due) == 0 || w.onWire >= maxOnWire || w.s.closed {
+	if len(w.due) == 0 || w.onWire >= maxOnWire || w.settled > 0 || w.s.closed {
 		w.running = false
 		return nil
 	}
@@ -103,16 +105,17 @@ func (w *wire) ship(load []*track) {
 		w.failed(load, err)
 		return
 	}
+
 	patience := w.s.c.cfg.RequestTimeout
 	if w.s.c.cfg.Acks != AcksNone {
-		x.send(frame, patience, func(answer []byte, err error) { w.answered(load, x, answer, err) })
+		x.send(frame, patience, func(answer []byte, err error) { w.answered(load, x, frame, answer, err) })
 		return
 	}
 	if err := x.sendOnly(frame, patience); err != nil {
 		w.failed(load, err)
 		return
 	}
-	w.settle(load, func(*track) (int16, int64) { return 0, brokers.NoOffset })
+	w.settle(load, frame, func(*track) (int16, int64) { return 0, brokers.NoOffset })
 }
 
 // connect returns the connection, and makes it first if there is none.
@@ -159,7 +162,7 @@ func (w *wire) frame(x *conn, load []*track) ([]byte, error) {
 		return nil, err
 	}
 	cfg := &w.s.c.cfg
-	b := make([]byte, 4, 64<<10)
+	b := append(w.newFrame(), 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint16(b, uint16(protocol.Produce))
 	b = binary.BigEndian.AppendUint16(b, uint16(min(version, latestProduce)))
 	b = append(b, 0, 0, 0, 0) // correlation id
@@ -255,7 +258,7 @@ func (w *wire) failed(load []*track, err error) {
 }
 
 // answered takes the answer to a load, in the goroutine of the connection.
-func (w *wire) answered(load []*track, x *conn, frame []byte, err error) {
+func (w *wire) answered(load []*track, x *conn, request, frame []byte, err error) {
 	var answer *produce.Response
 	if err == nil {
 		version, _ := x.version(protocol.Produce)
@@ -282,7 +285,7 @@ func (w *wire) answered(load []*track, x *conn, frame []byte, err error) {
 			answers[place{answer.Topics[i].Topic, p.Partition}] = answered{p.ErrorCode, p.BaseOffset}
 		}
 	}
-	w.settle(load, func(t *track) (int16, int64) {
+	w.settle(load, request, func(t *track) (int16, int64) {
 		a, ok := answers[place{t.topic, t.partition}]
 		if !ok {
 			return int16(kafkago.RequestTimedOut), brokers.NoOffset // no answer to this one
@@ -306,19 +309,50 @@ func (w *wire) doubtful(load []*track, err error) {
 	w.kick()
 }
 
-// settle does what the cluster's answer to each track means.
-func (w *wire) settle(load []*track, answer func(*track) (code int16, offset int64)) {
+// settle does what the cluster's answer to each track means. The publisher has
+// more messages for each that is reported, so the next request waits until all
+// are, or it would be for the first of them.
+func (w *wire) settle(load []*track, frame []byte, answer func(*track) (code int16, offset int64)) {
 	w.s.mu.Lock()
 	defer w.s.unlock()
 	w.onWire--
 	if w.s.closed {
 		return
 	}
+	reusable := true
 	for _, t := range load {
 		code, offset := answer(t)
 		w.s.settle(t, code, offset)
+		reusable = reusable && t.parcel == nil
 	}
+	if reusable {
+		w.keepFrame(frame)
+	}
+	w.settled++
+	w.s.unlock()
+	w.s.mu.Lock()
+	w.settled--
 	w.kick()
+}
+
+// keepFrame keeps memory for another request, unless it is much.
+func (w *wire) keepFrame(frame []byte) {
+	if len(w.frames) < maxOnWire && cap(frame) <= 4<<20 {
+		w.frames = append(w.frames, frame)
+	}
+}
+
+// newFrame returns memory for a request.
+func (w *wire) newFrame() []byte {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	n := len(w.frames)
+	if n == 0 {
+		return make([]byte, 0, 64<<10)
+	}
+	frame := w.frames[n-1]
+	w.frames = w.frames[:n-1]
+	return frame[:0]
 }
 
 // settle does what the cluster's answer means for a track.
