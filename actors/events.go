@@ -135,14 +135,6 @@ func Observers(observers ...func(Event)) func(Event) {
 	}
 }
 
-// clock reads the time if somebody listens; it costs more than it looks.
-func (s *System) clock() time.Time {
-	if s.cfg.Observe == nil {
-		return time.Time{}
-	}
-	return time.Now()
-}
-
 // observe tells the user of an event, which is made only if somebody listens.
 func (s *System) observe(event func() Event) {
 	if s.cfg.Observe != nil {

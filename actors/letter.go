@@ -91,6 +91,9 @@ func (r *region) handleLetter(w *worker, it *item) bool {
 		w.ctx.reset(t.cell, it, 1)
 		err = r.call(w.ctx)
 	}
+	if r.sub.sys.cfg.Observe != nil {
+		t.stop(r.now())
+	}
 	if err != nil {
 		return r.failLetter(t, l, err)
 	}

@@ -21,7 +21,8 @@ type turn struct {
 
 	failed    bool // the item after those failed
 	failure   supervision.Failure
-	took      time.Duration // by the last attempt, if somebody listens
+	clock     int64         // when the next attempt begins, if somebody listens
+	took      time.Duration // by the last attempt
 	verdict   supervision.Verdict
 	starting  bool // the instance could not be started; no message is to blame
 	discarded bool // the instance ended; its timers and stash end with it
@@ -104,6 +105,9 @@ func chainLen(chain *item) (n int32) {
 // run works a turn off, without the region's lock: the key is this worker's.
 func (r *region) run(w *worker) {
 	t := &w.turn
+	if r.sub.sys.cfg.Observe != nil {
+		t.clock = r.now()
+	}
 	stops := ^uint32(0)
 	if t.probe {
 		stops &^= stopSuspended
@@ -141,14 +145,13 @@ func (r *region) handle(w *worker, it *item) bool {
 	if err == nil {
 		err = r.begin(w)
 	}
-	began := r.sub.sys.clock()
 	if err == nil {
 		w.ctx.reset(t.cell, it, attempt)
 		err = r.call(w.ctx)
 	}
 	t.reached = true
 	if r.sub.sys.cfg.Observe != nil {
-		t.took = time.Since(began)
+		t.stop(r.now())
 	}
 	if err != nil {
 		r.judge(t, it, attempt, err)
@@ -159,6 +162,10 @@ func (r *region) handle(w *worker, it *item) bool {
 	}
 	return r.decide(w, it)
 }
+
+// stop reads the clock, which costs more than it looks: the end of one attempt is
+// the beginning of the next, unless what was staged takes time in between.
+func (t *turn) stop(now int64) { t.took, t.clock = time.Duration(now-t.clock), now }
 
 // fault is what is wrong with a message before any handler has seen it.
 func (r *region) fault(t *turn, it *item) error {
@@ -267,14 +274,23 @@ func (r *region) decide(w *worker, it *item) bool {
 	if len(c.staged.messages) == 0 {
 		return more
 	}
+	more = r.publishStaged(t.cell, it, c.staged.takeMessages()) && more
+	if r.sub.sys.cfg.Observe != nil {
+		t.clock = r.now()
+	}
+	return more
+}
+
+// publishStaged returns false if the key must wait.
+func (r *region) publishStaged(c *cell, it *item, messages []brokers.Message) bool {
 	if it.message == nil {
-		r.publishLoose(c.staged.takeMessages())
-		return more
+		r.publishLoose(messages)
+		return true
 	}
 	if it.fate != fateStashed {
 		it.fate = fateDecided
 	}
-	return r.publishEffects(t.cell, it, c.staged.takeMessages()) && more
+	return r.publishEffects(c, it, messages)
 }
 
 // decideStash brings back what was stashed before, and puts the item aside if

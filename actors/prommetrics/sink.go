@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,13 +35,16 @@ type Sink struct {
 	suspended  *prometheus.CounterVec
 	overflows  *prometheus.CounterVec
 
-	sources sync.Map // source to *counters: looking labels up costs more
+	sources sync.Map                 // source to *counters: looking labels up costs more
+	last    atomic.Pointer[counters] // most events come from the source of the last
 }
 
 type source struct{ group, topic string }
 
 // counters are those of one source that each message touches.
 type counters struct {
+	source source
+
 	handled, retried, parked, deadLettered, discarded prometheus.Counter
 
 	duration prometheus.Observer
@@ -79,11 +83,16 @@ func New(cfg Config) (*Sink, error) {
 
 func (s *Sink) of(p *actors.Place) *counters {
 	at := source{p.Group, p.Topic}
+	if c := s.last.Load(); c != nil && c.source == at {
+		return c
+	}
 	if c, ok := s.sources.Load(at); ok {
+		s.last.Store(c.(*counters))
 		return c.(*counters)
 	}
 	outcome := func(name string) prometheus.Counter { return s.processed.WithLabelValues(p.Group, p.Topic, name) }
 	c, _ := s.sources.LoadOrStore(at, &counters{
+		source:  at,
 		handled: outcome("handled"), retried: outcome("retried"), parked: outcome("parked"),
 		deadLettered: outcome("dead_lettered"), discarded: outcome("discarded"),
 		duration: s.duration.WithLabelValues(p.Group, p.Topic),

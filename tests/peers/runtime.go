@@ -14,8 +14,10 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/gochannel"
 	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/actors/prommetrics"
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/memory"
 )
@@ -81,7 +83,14 @@ func (o *options) runtimeTable(w work, keys int) (table, error) {
 	const base = "worker pool on the broker"
 	add("worker pool on a slice", base, n, preparePool)
 	add(base, "", n, preparePoolOnBroker)
-	add("troupe", base, n, prepareTroupe)
+	add("troupe", base, n, prepareTroupe(nil))
+	if keys == 10_000 && !w.blocks {
+		sink, err := prommetrics.New(prommetrics.Config{Registerer: prometheus.NewRegistry()})
+		if err != nil {
+			return table{}, err
+		}
+		add("troupe with its Prometheus sink", base, n, prepareTroupe(sink.Observe))
+	}
 	if keys < 1_000_000 {
 		add("protoactor, actor per key, on a slice", base, n, prepareProtoactor)
 		add("watermill router on its Go channel", base, slow, prepareWatermill(gochannel.Config{}))
@@ -200,13 +209,17 @@ func read(ctx context.Context, part brokers.Partition, p *pool) {
 
 // prepareTroupe has the messages in the broker before the clock starts. Reading
 // them from it is part of what is measured.
-func prepareTroupe(keys [][]byte, w work) (run, clean func() error, err error) {
+func prepareTroupe(observe func(actors.Event)) func([][]byte, work) (run, clean func() error, err error) {
+	return func(keys [][]byte, w work) (run, clean func() error, err error) { return troupeOn(observe, keys, w) }
+}
+
+func troupeOn(observe func(actors.Event), keys [][]byte, w work) (run, clean func() error, err error) {
 	broker, err := filled(keys)
 	if err != nil {
 		return nil, nil, err
 	}
 	c := newCountdown(len(keys))
-	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
+	sys, err := actors.NewSystem(actors.Config{Observe: observe}, actors.Subscription{
 		Group: "g", Broker: broker, Topics: []string{topic}, Concurrency: workers,
 		Actor: actors.Func(func(context.Context, brokers.Message) error { w.do(); c.handled(); return nil }),
 	})
