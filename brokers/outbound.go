@@ -110,6 +110,43 @@ func (o *Outbound) Done(r Receipt, err error) {
 	p.returned(o, r, err)
 }
 
+// Result is what became of one message; see [Outbound.Done].
+type Result struct {
+	Outbound *Outbound
+	Receipt  Receipt
+	Err      error
+}
+
+// doneTogether is how many messages are reported at a time, as nobody publishes
+// meanwhile.
+const doneTogether = 256
+
+// DoneAll is Done of several messages of one publisher, in that order. It costs
+// much less than each by itself, where others publish at the same time.
+func DoneAll(results []Result) {
+	for len(results) > 0 {
+		n := min(len(results), doneTogether)
+		doneSome(results[:n])
+		results = results[n:]
+	}
+}
+
+func doneSome(results []Result) {
+	p := results[0].Outbound.publisher
+	if p == nil {
+		panic("brokers: DoneAll of a message that the sender does not have")
+	}
+	p.mu.Lock()
+	defer p.unlock()
+	for i := range results {
+		r := &results[i]
+		if r.Outbound.publisher != p || !r.Outbound.out {
+			panic("brokers: DoneAll of a message that the sender does not have")
+		}
+		p.returned(r.Outbound, r.Receipt, r.Err)
+	}
+}
+
 // Context ends when nobody waits for the message any more, or its time is over.
 // A driver that only wants to know whether it has ended asks Err, which is
 // cheaper.

@@ -10,8 +10,8 @@ type Sender interface {
 	// can. It blocks on the broker within ctx. It may be called concurrently.
 	// ErrUnknownTopic says that the broker, asked now, knows no such topic.
 	Partitions(ctx context.Context, topic string) (int, error)
-	// Send takes messages, in order, and calls Done of each exactly once:
-	// before it returns or later, from any goroutine, in any order. The
+	// Send takes messages, in order, and calls Done of each exactly once (or
+	// DoneAll of many): before it returns or later, from any goroutine, in any order. The
 	// Publisher calls it from one goroutine at a time and never has more than
 	// PublisherConfig.MaxInFlight messages out. Send may block while the
 	// connection does; after ctx has ended it must return soon, with Done

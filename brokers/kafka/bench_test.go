@@ -159,7 +159,8 @@ func (r *race) troupeAsync(n int) error {
 	var failed atomic.Pointer[error]
 	done := func(_ brokers.Receipt, err error) {
 		if err != nil {
-			failed.Store(&err)
+			cause := err
+			failed.Store(&cause)
 		}
 	}
 	for i := range n {
@@ -180,7 +181,8 @@ func (r *race) franzAsync(n int) error {
 	var failed atomic.Pointer[error]
 	done := func(_ *kgo.Record, err error) {
 		if err != nil {
-			failed.Store(&err)
+			cause := err
+			failed.Store(&cause)
 		}
 	}
 	for i := range n {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
@@ -37,6 +38,7 @@ type metadata struct {
 	nodes      map[int32]protocol.Broker
 	controller int32
 	topics     map[string]topic
+	latest     atomic.Pointer[topic] // one of topics, the one asked for last: most publishers have one
 }
 
 func newMetadata(c *client) *metadata {
@@ -50,9 +52,15 @@ func newMetadata(c *client) *metadata {
 
 // cached returns a topic that was asked for before.
 func (m *metadata) cached(name string) (topic, bool) {
+	if t := m.latest.Load(); t != nil && t.name == name {
+		return *t, true
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t, ok := m.topics[name]
+	if ok {
+		m.latest.Store(&t)
+	}
 	return t, ok
 }
 
@@ -146,6 +154,7 @@ func request(names []string) *api.Request {
 func (m *metadata) learn(answer *api.Response) map[string]error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.latest.Store(nil)
 	m.controller = answer.ControllerID
 	for _, b := range answer.Brokers {
 		m.nodes[b.NodeID] = protocol.Broker{ID: b.NodeID, Host: b.Host, Port: b.Port, Rack: b.Rack}

@@ -32,7 +32,8 @@ type sender struct {
 	stuck     []*track
 	mending   bool
 	err       error // why something is stuck
-	reports   []report
+	reports   []brokers.Result
+	spare     sync.Pool // of *[]brokers.Result, memory for reports
 
 	identifying sync.Mutex // held while the producer is asked for
 	producer    producer
@@ -72,7 +73,7 @@ func (s *sender) Send(_ context.Context, batch []*brokers.Outbound) {
 	for _, o := range batch {
 		t := s.track(o.Message.Topic, o.Partition)
 		if t == nil {
-			s.reports = append(s.reports, report{o: o, err: &brokers.SendError{
+			s.reports = append(s.reports, brokers.Result{Outbound: o, Err: &brokers.SendError{
 				Outcome: brokers.Refused,
 				Err:     fmt.Errorf("%w: topic %q has no partition %d", brokers.ErrInvalid, o.Message.Topic, o.Partition),
 			}})
@@ -178,15 +179,22 @@ func (s *sender) Flush() {
 	s.lingering = s.lingering[:0]
 }
 
-// unlock releases mu and makes the reports.
+// unlock releases mu and makes the reports that are due.
 func (s *sender) unlock() {
+	if len(s.reports) == 0 {
+		s.mu.Unlock()
+		return
+	}
 	reports := s.reports
 	s.reports = nil
-	s.mu.Unlock()
-	for i := range reports {
-		r := &reports[i]
-		r.o.Done(r.receipt, r.err)
+	if spare, ok := s.spare.Get().(*[]brokers.Result); ok {
+		s.reports = *spare
 	}
+	s.mu.Unlock()
+	brokers.DoneAll(reports)
+	clear(reports)
+	reports = reports[:0]
+	s.spare.Put(&reports)
 }
 
 // Close implements [brokers.Sender].

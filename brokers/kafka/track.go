@@ -19,7 +19,8 @@ type track struct {
 	leader    int32
 
 	queue  outbox
-	parcel *parcel // nil while there is none
+	parcel *parcel             // nil while there is none
+	spare  []*brokers.Outbound // memory for the next
 
 	// Where it waits: in at most one of the sender's lists.
 	place trackPlace
@@ -62,14 +63,6 @@ type parcel struct {
 	doubt bool   // an attempt may have been stored
 }
 
-// report is what became of a message. Reports are made when the sender's lock is
-// released.
-type report struct {
-	o       *brokers.Outbound
-	receipt brokers.Receipt
-	err     error
-}
-
 // idle says that nothing is to be sent.
 func (t *track) idle() bool { return t.parcel == nil && t.queue.len() == 0 }
 
@@ -89,21 +82,22 @@ func (t *track) take(most, bytes int) []*brokers.Outbound {
 		}
 		n++
 	}
-	return t.queue.take(n)
+	return t.queue.take(n, t.spare)
 }
 
 // stored settles the parcel, whose first message has that offset.
-func (t *track) stored(offset int64, reports []report) []report {
+func (t *track) stored(offset int64, reports []brokers.Result) []brokers.Result {
 	for i, o := range t.parcel.outs {
 		r := brokers.Receipt{Topic: t.topic, Partition: t.partition, Offset: brokers.NoOffset}
 		if offset >= 0 {
 			r.Offset = offset + int64(i)
 		}
-		reports = append(reports, report{o: o, receipt: r})
+		reports = append(reports, brokers.Result{Outbound: o, Receipt: r})
 	}
 	t.advance(len(t.parcel.outs))
 	t.cleared(len(t.parcel.outs), false)
-	t.parcel = nil
+	clear(t.parcel.outs)
+	t.spare, t.parcel = t.parcel.outs[:0], nil
 	t.failures, t.missing, t.err = 0, 0, nil
 	return reports
 }
@@ -114,14 +108,14 @@ func (t *track) advance(n int) { t.sequence = (t.sequence + int32(n)) & math.Max
 // refused is for a parcel that the cluster will never take, and has not. A
 // single message is to blame for that, and fails. Of more than one the halves
 // are tried.
-func (t *track) refused(cause error, reports []report) []report {
+func (t *track) refused(cause error, reports []brokers.Result) []brokers.Result {
 	p := t.parcel
-	t.parcel = nil
+	t.parcel, t.spare = nil, nil
 	t.failures, t.err = 0, nil
 	n := len(p.outs)
 	if n == 1 {
 		t.cleared(1, true)
-		return append(reports, report{o: p.outs[0], err: &brokers.SendError{Outcome: brokers.Refused, Err: cause}})
+		return append(reports, brokers.Result{Outbound: p.outs[0], Err: &brokers.SendError{Outcome: brokers.Refused, Err: cause}})
 	}
 	if t.suspects == 0 {
 		t.suspects, t.blamed, t.refusedBytes = n, false, 0
@@ -150,9 +144,9 @@ func (t *track) cleared(n int, blamed bool) {
 // lost is for a parcel whose place in the sequence the cluster does not accept.
 // A new sequence begins, which keeps what is still on its way out. What may have
 // been stored is unknown; the rest goes on in the new sequence.
-func (t *track) lost(cause error, reports []report) []report {
+func (t *track) lost(cause error, reports []brokers.Result) []brokers.Result {
 	p := t.parcel
-	t.parcel, t.suspects = nil, 0
+	t.parcel, t.spare, t.suspects = nil, nil, 0
 	t.sequence = 0
 	if t.producer.epoch++; t.producer.epoch <= 0 {
 		t.producer = noProducer // numbers are used up: another producer is asked for
@@ -162,13 +156,13 @@ func (t *track) lost(cause error, reports []report) []report {
 		return reports
 	}
 	for _, o := range p.outs {
-		reports = append(reports, report{o: o, err: &brokers.SendError{Outcome: brokers.Unknown, Err: cause}})
+		reports = append(reports, brokers.Result{Outbound: o, Err: &brokers.SendError{Outcome: brokers.Unknown, Err: cause}})
 	}
 	return reports
 }
 
 // fail reports all messages, as the cluster will not have them.
-func (t *track) fail(cause error, reports []report) []report {
+func (t *track) fail(cause error, reports []brokers.Result) []brokers.Result {
 	if p := t.parcel; p != nil {
 		outcome := brokers.NotSent
 		if p.doubt {
@@ -176,24 +170,24 @@ func (t *track) fail(cause error, reports []report) []report {
 			t.advance(len(p.outs)) // as it may be stored; if not, the sequence is lost, and begins anew
 		}
 		for _, o := range p.outs {
-			reports = append(reports, report{o: o, err: &brokers.SendError{Outcome: outcome, Err: cause}})
+			reports = append(reports, brokers.Result{Outbound: o, Err: &brokers.SendError{Outcome: outcome, Err: cause}})
 		}
-		t.parcel = nil
+		t.parcel, t.spare = nil, nil
 	}
-	for _, o := range t.queue.take(t.queue.len()) {
-		reports = append(reports, report{o: o, err: &brokers.SendError{Outcome: brokers.NotSent, Err: cause}})
+	for _, o := range t.queue.take(t.queue.len(), nil) {
+		reports = append(reports, brokers.Result{Outbound: o, Err: &brokers.SendError{Outcome: brokers.NotSent, Err: cause}})
 	}
 	t.suspects, t.failures, t.missing, t.err = 0, 0, 0, nil
 	return reports
 }
 
 // purge reports what waits and is not wanted any more.
-func (t *track) purge(reports []report) []report {
+func (t *track) purge(reports []brokers.Result) []brokers.Result {
 	t.queue.filter(func(o *brokers.Outbound) bool {
 		err := o.Err()
 		if err != nil {
 			t.suspects = 0 // it may be one
-			reports = append(reports, report{o: o, err: &brokers.SendError{Outcome: brokers.NotSent, Err: err}})
+			reports = append(reports, brokers.Result{Outbound: o, Err: &brokers.SendError{Outcome: brokers.NotSent, Err: err}})
 		}
 		return err == nil
 	})
@@ -221,9 +215,9 @@ func (q *outbox) push(o *brokers.Outbound) {
 	q.bytes += q.size(o)
 }
 
-// take returns the first n.
-func (q *outbox) take(n int) []*brokers.Outbound {
-	taken := append([]*brokers.Outbound(nil), q.list[q.first:q.first+n]...)
+// take appends the first n to into.
+func (q *outbox) take(n int, into []*brokers.Outbound) []*brokers.Outbound {
+	taken := append(into, q.list[q.first:q.first+n]...)
 	clear(q.list[q.first : q.first+n])
 	if q.first += n; q.first == len(q.list) {
 		q.list, q.first = q.list[:0], 0

@@ -17,9 +17,9 @@ import (
 const (
 	// maxOnWire is how many requests are under way to one node: while it works on
 	// one the next is made.
-	maxOnWire = 4
+	maxOnWire = 3
 	// maxRequestBytes is where a request takes no more parcels.
-	maxRequestBytes = 512 << 10
+	maxRequestBytes = 1 << 20
 	// oldestProduce and latestProduce are the versions of produce requests that
 	// are made: batches of format 2, with an answer that tells messages apart.
 	oldestProduce, latestProduce = 3, 8
@@ -337,7 +337,7 @@ func (w *wire) settle(load []*track, frame []byte, answer func(*track) (code int
 
 // keepFrame keeps memory for another request, unless it is much.
 func (w *wire) keepFrame(frame []byte) {
-	if len(w.frames) < maxOnWire && cap(frame) <= 4<<20 {
+	if len(w.frames) < maxOnWire && cap(frame) <= 4*maxRequestBytes {
 		w.frames = append(w.frames, frame)
 	}
 }
