@@ -58,19 +58,20 @@ type encoder struct {
 	writer      appendWriter
 }
 
-// appendBatch appends a batch of messages to b. Those without a time get now.
-func (e *encoder) appendBatch(b []byte, head batchHead, outs []*brokers.Outbound, now time.Time) ([]byte, error) {
+// appendBatch appends a batch of n messages to b. Those without a time get now.
+func (e *encoder) appendBatch(b []byte, head batchHead, n int, message func(i int) *brokers.Message, now time.Time) ([]byte, error) {
 	first := len(b)
 	b = append(b, make([]byte, batchHeadSize)...)
-	base, latest := timestamp(outs[0].Message, now), int64(math.MinInt64)
+	base, latest := timestamp(message(0), now), int64(math.MinInt64)
 	records := b
 	if e.compression != CompressNone {
 		records = e.scratch[:0]
 	}
-	for i, o := range outs {
-		at := timestamp(o.Message, now)
+	for i := range n {
+		m := message(i)
+		at := timestamp(m, now)
 		latest = max(latest, at)
-		records = appendRecord(records, o.Message, e.headers.collect(o.Message), i, at-base)
+		records = appendRecord(records, m, e.headers.collect(m), i, at-base)
 	}
 	if e.compression == CompressNone {
 		b = records
@@ -81,7 +82,7 @@ func (e *encoder) appendBatch(b []byte, head batchHead, outs []*brokers.Outbound
 			return nil, err
 		}
 	}
-	e.finish(b[first:], head, len(outs), base, latest)
+	e.finish(b[first:], head, n, base, latest)
 	return b, nil
 }
 

@@ -18,6 +18,12 @@
 //
 // Topics are never made by publishing to them: see Broker.EnsureTopic.
 //
+// # Transactions
+//
+// A [Transactor] publishes messages and positions of a consumer group that count
+// as a whole or not at all, and fences the one before it of the same id. Of
+// "exactly once" can be spoken here only, and for what stays within the cluster.
+//
 // # What is stored how
 //
 // The table in the comment of package brokers says how each field of a message

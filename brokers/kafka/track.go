@@ -102,8 +102,12 @@ func (t *track) stored(offset int64, reports []brokers.Result) []brokers.Result 
 	return reports
 }
 
-// advance counts n messages; after the largest number comes 0.
-func (t *track) advance(n int) { t.sequence = (t.sequence + int32(n)) & math.MaxInt32 }
+// advance counts n messages.
+func (t *track) advance(n int) { t.sequence = nextSequence(t.sequence, n) }
+
+// nextSequence is the number of the message after n of them; after the largest
+// number comes 0.
+func nextSequence(sequence int32, n int) int32 { return (sequence + int32(n)) & math.MaxInt32 }
 
 // refused is for a parcel that the cluster will never take, and has not. A
 // single message is to blame for that, and fails. Of more than one the halves
@@ -148,8 +152,8 @@ func (t *track) lost(cause error, reports []brokers.Result) []brokers.Result {
 	p := t.parcel
 	t.parcel, t.spare, t.suspects = nil, nil, 0
 	t.sequence = 0
-	if t.producer.epoch++; t.producer.epoch <= 0 {
-		t.producer = noProducer // numbers are used up: another producer is asked for
+	if t.producer.epoch++; t.producer.epoch < 0 {
+		t.producer.epoch = -1 // they are used up: see wire.identify
 	}
 	if !p.doubt {
 		t.queue.putBack(p.outs)

@@ -1,15 +1,11 @@
 package kafka
 
 import (
-	"bytes"
-	"encoding/binary"
 	"slices"
 	"strings"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/produce"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -20,9 +16,6 @@ const (
 	maxOnWire = 3
 	// maxRequestBytes is where a request takes no more parcels.
 	maxRequestBytes = 1 << 20
-	// oldestProduce and latestProduce are the versions of produce requests that
-	// are made: batches of format 2, with an answer that tells messages apart.
-	oldestProduce, latestProduce = 3, 8
 )
 
 // wire sends produce requests to one node. What is guarded is so by the sender's
@@ -142,10 +135,14 @@ func (w *wire) identify(load []*track) error {
 		return nil
 	}
 	for _, t := range load {
-		if t.producer != noProducer {
+		if t.producer.epoch >= 0 {
 			continue
 		}
-		p, err := w.s.identify()
+		identify := w.s.identify
+		if t.producer != noProducer { // its epochs are used up
+			identify = func() (producer, error) { return w.s.c.newProducer(w.s.ctx) }
+		}
+		p, err := identify()
 		if err != nil {
 			return err
 		}
@@ -157,73 +154,25 @@ func (w *wire) identify(load []*track) error {
 // frame makes the request. New parcels are encoded in it; their batches are part
 // of its memory.
 func (w *wire) frame(x *conn, load []*track) ([]byte, error) {
-	version, err := x.version(protocol.Produce)
+	cfg := &w.s.c.cfg
+	f, err := newProduceFrame(w.newFrame(), x, "", cfg.Acks, cfg.RequestTimeout)
 	if err != nil {
 		return nil, err
 	}
-	cfg := &w.s.c.cfg
-	b := append(w.newFrame(), 0, 0, 0, 0)
-	b = binary.BigEndian.AppendUint16(b, uint16(protocol.Produce))
-	b = binary.BigEndian.AppendUint16(b, uint16(min(version, latestProduce)))
-	b = append(b, 0, 0, 0, 0) // correlation id
-	b = appendString(b, x.clientID)
-	b = append(b, 0xff, 0xff) // no transaction
-	b = binary.BigEndian.AppendUint16(b, acksOnWire(cfg.Acks))
-	b = binary.BigEndian.AppendUint32(b, uint32(cfg.RequestTimeout/time.Millisecond))
-	if b, err = w.appendTopics(b, load); err != nil {
-		return nil, err
-	}
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
-	return b, nil
-}
-
-func acksOnWire(a Acks) uint16 {
-	switch a {
-	case AcksLeader:
-		return 1
-	case AcksNone:
-		return 0
-	case AcksAll:
-	}
-	return 0xffff
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
-}
-
-// appendTopics appends the parcels by topic and partition.
-func (w *wire) appendTopics(b []byte, load []*track) ([]byte, error) {
 	slices.SortFunc(load, func(a, b *track) int { return strings.Compare(a.topic, b.topic) })
-	topics, partitions := 0, 0
-	topicsAt := len(b)
-	b = append(b, 0, 0, 0, 0)
-	partitionsAt := 0
 	now := time.Now()
-	places := make([][2]int, len(load))
-	for i, t := range load {
-		if i == 0 || load[i-1].topic != t.topic {
-			b = appendString(b, t.topic)
-			topics, partitions, partitionsAt = topics+1, 0, len(b)
-			b = append(b, 0, 0, 0, 0)
-		}
-		partitions++
-		binary.BigEndian.PutUint32(b[partitionsAt:], uint32(partitions))
-		b = binary.BigEndian.AppendUint32(b, uint32(t.partition))
-		b = append(b, 0, 0, 0, 0)
-		first := len(b)
-		var err error
-		if b, err = w.appendParcel(b, t, now); err != nil {
+	for _, t := range load {
+		f.begin(t.topic, t.partition)
+		if f.b, err = w.appendParcel(f.b, t, now); err != nil {
 			return nil, err
 		}
-		binary.BigEndian.PutUint32(b[first-4:], uint32(len(b)-first))
-		places[i] = [2]int{first, len(b)}
+		f.end()
 	}
-	binary.BigEndian.PutUint32(b[topicsAt:], uint32(topics))
+	frame := f.finish()
 	for i, t := range load {
-		t.parcel.batch = b[places[i][0]:places[i][1]:places[i][1]]
+		t.parcel.batch = f.batch(i)
 	}
-	return b, nil
+	return frame, nil
 }
 
 // appendParcel appends a track's batch, as it was if it was sealed before.
@@ -235,7 +184,8 @@ func (w *wire) appendParcel(b []byte, t *track, now time.Time) ([]byte, error) {
 	if t.producer == noProducer {
 		head.sequence = -1
 	}
-	return w.encoder.appendBatch(b, head, t.parcel.outs, now)
+	outs := t.parcel.outs
+	return w.encoder.appendBatch(b, head, len(outs), func(i int) *brokers.Message { return outs[i].Message }, now)
 }
 
 // failed is for a load that was not sent.
@@ -259,31 +209,13 @@ func (w *wire) failed(load []*track, err error) {
 
 // answered takes the answer to a load, in the goroutine of the connection.
 func (w *wire) answered(load []*track, x *conn, request, frame []byte, err error) {
-	var answer *produce.Response
+	var answers map[place]produced
 	if err == nil {
-		version, _ := x.version(protocol.Produce)
-		var msg protocol.Message
-		if _, msg, err = protocol.ReadResponse(bytes.NewReader(frame), protocol.Produce, min(version, latestProduce)); err == nil {
-			answer = msg.(*produce.Response)
-		}
+		answers, err = readProduced(x, frame)
 	}
 	if err != nil {
 		w.doubtful(load, err)
 		return
-	}
-	type answered struct {
-		code   int16
-		offset int64
-	}
-	type place struct {
-		topic     string
-		partition int32
-	}
-	answers := map[place]answered{}
-	for i := range answer.Topics {
-		for _, p := range answer.Topics[i].Partitions {
-			answers[place{answer.Topics[i].Topic, p.Partition}] = answered{p.ErrorCode, p.BaseOffset}
-		}
 	}
 	w.settle(load, request, func(t *track) (int16, int64) {
 		a, ok := answers[place{t.topic, t.partition}]
