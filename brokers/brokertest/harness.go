@@ -57,6 +57,9 @@ type Harness struct {
 	// once while a group reads a topic, and must leave that to go on.
 	Breaks map[string]func(topic, group string) error
 
+	// Only are the groups of tests to run, such as "Publish", for a part of a
+	// driver. Defaults to all.
+	Only []string
 	// Skip names tests that this broker cannot pass, each with the reason.
 	Skip map[string]string
 	// Leaks are goroutines that are not the driver's. Defaults to none; those

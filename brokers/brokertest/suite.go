@@ -12,6 +12,7 @@ package brokertest
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -153,7 +154,8 @@ func Run(t *testing.T, h Harness) {
 		tests = append(tests, conformance{"Mends/" + name, mends(do)})
 	}
 	checkSkips(t, h, slices.Concat(alone, tests))
-	for _, c := range alone {
+	tests = slices.DeleteFunc(tests, h.leavesOut)
+	for _, c := range slices.DeleteFunc(slices.Clone(alone), h.leavesOut) {
 		t.Run(c.name, func(t *testing.T) { c.runIn(t, h) })
 	}
 	t.Run("All", func(t *testing.T) {
@@ -165,6 +167,12 @@ func Run(t *testing.T, h Harness) {
 		}
 	})
 	(&env{T: t, h: h}).noLeaks(known)
+}
+
+// leavesOut says whether the test is of a group that is not asked for.
+func (h Harness) leavesOut(c conformance) bool {
+	group, _, _ := strings.Cut(c.name, "/")
+	return h.Only != nil && !slices.Contains(h.Only, group)
 }
 
 // checkSkips fails t if the harness skips a test that is not there.
