@@ -1,0 +1,119 @@
+package kafka_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"sync"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/brokertest"
+	"github.com/troupe-go/troupe/brokers/kafka"
+)
+
+// way is one way to reach the cluster.
+type way struct {
+	variable string
+	login    bool
+	tls      func(*testing.T) *tls.Config
+}
+
+var ways = map[string]way{
+	"Plain":     {variable: "TEST_KAFKA_URL"},
+	"SASL":      {variable: "TEST_KAFKA_SASL_URL", login: true},
+	"TLS":       {variable: "TEST_KAFKA_TLS_URL", tls: serverTLS},
+	"MutualTLS": {variable: "TEST_KAFKA_TLS_URL", tls: mutualTLS},
+}
+
+func serverTLS(t *testing.T) *tls.Config {
+	t.Helper()
+	text, err := os.ReadFile(os.Getenv("TEST_CA_FILE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &tls.Config{RootCAs: x509.NewCertPool(), MinVersion: tls.VersionTLS12}
+	cfg.RootCAs.AppendCertsFromPEM(text)
+	return cfg
+}
+
+func mutualTLS(t *testing.T) *tls.Config {
+	t.Helper()
+	cfg := serverTLS(t)
+	pair, err := tls.LoadX509KeyPair(os.Getenv("TEST_CLIENT_CERT_FILE"), os.Getenv("TEST_CLIENT_KEY_FILE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Certificates = []tls.Certificate{pair}
+	return cfg
+}
+
+// config is what a way needs, on a line that can be cut.
+func (w way) config(t *testing.T, l *line) kafka.Config {
+	t.Helper()
+	cfg := kafka.Config{Seeds: seeds(serverURL(t, w.variable)), Dial: l.dial}
+	if w.login {
+		cfg.User, cfg.Password = "app", brokers.NewSecret("app-secret")
+	}
+	if w.tls != nil {
+		cfg.TLS = w.tls(t)
+	}
+	return cfg
+}
+
+// judge is what franz-go needs on the same way.
+func (w way) judge(t *testing.T) []kgo.Opt {
+	t.Helper()
+	options := []kgo.Opt{kgo.SeedBrokers(seeds(serverURL(t, w.variable))...)}
+	if w.login {
+		options = append(options, kgo.SASL(scram.Auth{User: "app", Pass: "app-secret"}.AsSha512Mechanism()))
+	}
+	if w.tls != nil {
+		options = append(options, kgo.DialTLSConfig(w.tls(t)))
+	}
+	return options
+}
+
+// What the suite asks of topics, messages and publishing, as another client reads
+// it.
+func TestPublishingConformance(t *testing.T) {
+	for name, w := range ways {
+		t.Run(name, func(t *testing.T) {
+			options := w.judge(t)
+			var mu sync.Mutex
+			lines := map[brokers.Broker]*line{}
+			brokertest.Run(t, brokertest.Harness{
+				Only: []string{"Topic", "Message", "Publish"},
+				Skip: map[string]string{
+					"Topic/MadeLater":              "is about subscriptions",
+					"Topic/MadeLaterBesideAnother": "is about subscriptions",
+				},
+				Open: func(ctx context.Context) (brokers.Broker, error) {
+					l := &line{}
+					b, err := kafka.Open(ctx, w.config(t, l))
+					if err != nil {
+						return nil, err
+					}
+					j := &judged{b, options}
+					mu.Lock()
+					defer mu.Unlock()
+					lines[j] = l
+					return j, nil
+				},
+				MaxMessageBytes: 1<<20 - 4<<10, // the cluster's limit counts the batch
+				RefusedBytes:    2 << 20,
+				Disconnect: func(b brokers.Broker) (func() error, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					l := lines[b]
+					l.cut()
+					return func() error { l.mend(); return nil }, nil
+				},
+			})
+		})
+	}
+}
