@@ -66,5 +66,5 @@
 // ContentType and RoutingKey of 255 bytes, header frames of 128 KiB and a TTL of
 // 49 days; JetStream takes headers of 64 KiB; Kafka takes no nil Key on
 // compacted topics and no Time more than an hour ahead. What is over them is
-// Refused before it is sent.
+// Refused, alone: on Kafka by the cluster, elsewhere before it is sent.
 package brokers
