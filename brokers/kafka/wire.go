@@ -16,6 +16,8 @@ const (
 	maxOnWire = 3
 	// maxRequestBytes is where a request takes no more parcels.
 	maxRequestBytes = 1 << 20
+	// worthARequest is how many bytes make a request though more are to come.
+	worthARequest = 64 << 10
 )
 
 // wire sends produce requests to one node. What is guarded is so by the sender's
@@ -29,7 +31,7 @@ type wire struct {
 	due     []*track
 	onWire  int
 	running bool
-	settled int // how many answers are being reported, for which the next request waits
+	settled int // how many answers are being reported
 	conn    *conn
 	frames  [][]byte // memory for requests
 }
@@ -40,11 +42,27 @@ func newWire(s *sender, node int32) *wire {
 
 // kick sees to it that what is due is sent. It needs the lock.
 func (w *wire) kick() {
-	if w.running || w.s.closed || len(w.due) == 0 || w.onWire >= maxOnWire || w.settled > 0 {
+	if w.running || !w.canShip() {
 		return
 	}
 	w.running = true
 	w.s.running.Go(w.run)
+}
+
+// canShip says whether a request is to be sent now. While answers are reported
+// the publisher has more messages for each, so that a small request waits for them.
+func (w *wire) canShip() bool {
+	if len(w.due) == 0 || w.onWire >= maxOnWire || w.s.closed {
+		return false
+	}
+	if w.settled == 0 {
+		return true
+	}
+	bytes := 0
+	for _, t := range w.due {
+		bytes += t.queue.bytes
+	}
+	return bytes >= worthARequest
 }
 
 // run sends while there is something to send.
@@ -62,7 +80,7 @@ func (w *wire) run() {
 func (w *wire) load() []*track {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
-	if len(w.due) == 0 || w.onWire >= maxOnWire || w.settled > 0 || w.s.closed {
+	if !w.canShip() {
 		w.running = false
 		return nil
 	}
@@ -241,9 +259,7 @@ func (w *wire) doubtful(load []*track, err error) {
 	w.kick()
 }
 
-// settle does what the cluster's answer to each track means. The publisher has
-// more messages for each that is reported, so the next request waits until all
-// are, or it would be for the first of them.
+// settle does what the cluster's answer to each track means.
 func (w *wire) settle(load []*track, frame []byte, answer func(*track) (code int16, offset int64)) {
 	w.s.mu.Lock()
 	defer w.s.unlock()
