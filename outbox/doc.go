@@ -1,0 +1,17 @@
+// Package outbox publishes messages that were stored in the transaction of what
+// they tell of: a [Relay] takes them from a store, such as outbox/sqlite, and
+// publishes them to any broker.
+//
+// # Guarantee
+//
+// A message is published if and only if its transaction was committed, at least
+// once: a relay that ends between a confirmation and the store's deletion leaves
+// it to be published again, under the same id. One relay publishes at a time, the
+// holder of the store's lease.
+//
+// # Order
+//
+// Messages of a key are published in the order in which their transactions were
+// committed, one after the other. A message that the broker refuses for good holds
+// its key, and no other, until it is dead-lettered or retried.
+package outbox

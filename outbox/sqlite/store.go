@@ -1,0 +1,117 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/outbox"
+)
+
+// ErrNoID is returned for a message that has no id where one is needed: a repeat
+// of it could not be told.
+var ErrNoID = errors.New("sqlite: message has no id")
+
+// Store is a database. All methods may be called concurrently.
+type Store struct {
+	db    *sql.DB
+	woken chan struct{}
+}
+
+// Open opens the database of a file, and makes or updates the tables. It uses a
+// write-ahead log, waits up to 10 s for other writers, and writes to the disk with
+// each commit.
+func Open(ctx context.Context, path string) (*Store, error) {
+	pragmas := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: open %q: %w", path, err)
+	}
+	s := New(db)
+	if err := s.Migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("sqlite: open %q: %w", path, err), db.Close())
+	}
+	return s, nil
+}
+
+// New is a store in a database that the caller has opened, as Open does it, and
+// closes. Call [Store.Migrate] before the first use.
+func New(db *sql.DB) *Store { return &Store{db: db, woken: make(chan struct{}, 1)} }
+
+// DB is the database, for the user's own tables.
+func (s *Store) DB() *sql.DB { return s.db }
+
+// Close closes the database.
+func (s *Store) Close() error { return s.db.Close() }
+
+// InTx runs f in a transaction, commits it, and wakes the relay of this process.
+// If f returns an error, or panics, nothing is changed.
+func (s *Store) InTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("sqlite: begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	if err := f(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("sqlite: commit: %w", err)
+	}
+	s.Wake()
+	return nil
+}
+
+// Wake has the relay of this process look at once. InTx does it; it is for
+// transactions that are committed otherwise.
+func (s *Store) Wake() {
+	select {
+	case s.woken <- struct{}{}:
+	default:
+	}
+}
+
+// Woken implements outbox.Source.
+func (s *Store) Woken() <-chan struct{} { return s.woken }
+
+// Append stores messages in the transaction, to be published after its commit.
+// Each needs a topic, and an id ([ErrNoID]) by which consumers know a repeat.
+func (s *Store) Append(ctx context.Context, tx *sql.Tx, messages ...brokers.Message) error {
+	for i := range messages {
+		m := &messages[i]
+		if m.ID == "" {
+			return fmt.Errorf("%w: number %d, to %q", ErrNoID, i, m.Topic)
+		}
+		if err := brokers.Check(m, 0); err != nil {
+			return err
+		}
+		data, err := outbox.Encode(m)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO troupe_outbox (message, at) VALUES (?, `+now+`)`, data); err != nil {
+			return fmt.Errorf("sqlite: append message %q: %w", m.ID, err)
+		}
+	}
+	return nil
+}
+
+// Seen records that a consumer has handled a message, in the transaction of what
+// the handling changes. It returns true if it had been recorded before: then the
+// transaction should change nothing.
+func (s *Store) Seen(ctx context.Context, tx *sql.Tx, consumer, id string) (before bool, err error) {
+	if id == "" {
+		return false, ErrNoID
+	}
+	result, err := tx.ExecContext(ctx, `INSERT INTO troupe_inbox (consumer, id, at) VALUES (?, ?, `+now+`) ON CONFLICT DO NOTHING`, consumer, id)
+	if err != nil {
+		return false, fmt.Errorf("sqlite: inbox of %q: %w", consumer, err)
+	}
+	n, err := result.RowsAffected()
+	return n == 0, err
+}
