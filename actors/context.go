@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -17,9 +18,11 @@ import (
 // What it does to the outside is staged: [Context.Publish], [Context.Respond],
 // [Context.Send], timers, [Context.Passivate] take effect when Receive returns
 // nil and are dropped when it returns an error. It is valid only during Receive
-// and only in that goroutine.
+// and only in that goroutine, but for its methods of context.Context: what has
+// been given it as one (database/sql, net/http) may look at it later and from
+// elsewhere. What is to live on by itself gets [Context.Base].
 type Context struct {
-	context.Context
+	base atomic.Pointer[plain]
 
 	region  *region
 	cell    *cell
@@ -31,6 +34,42 @@ type Context struct {
 	carried     brokers.Headers // for what is published
 	correlation string          // of the current item, where its message has none
 }
+
+// plain is a context in a struct, to be pointed at.
+type plain struct{ context.Context }
+
+// ended is the context of those that handle nothing.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+func newContext(r *region, c *cell, it *item) *Context {
+	ctx := &Context{region: r, cell: c, item: it}
+	ctx.set(r.ctx)
+	return ctx
+}
+
+func (c *Context) set(base context.Context) { c.base.Store(&plain{base}) }
+
+// Base is the present context.Context without the rest: it may be kept, and ends
+// with the partition or the attempt's time.
+func (c *Context) Base() context.Context { return c.base.Load().Context }
+
+// Deadline implements context.Context.
+func (c *Context) Deadline() (time.Time, bool) { return c.Base().Deadline() }
+
+// Done implements context.Context.
+func (c *Context) Done() <-chan struct{} { return c.Base().Done() }
+
+// Err implements context.Context.
+func (c *Context) Err() error { return c.Base().Err() }
+
+// Value implements context.Context.
+func (c *Context) Value(key any) any { return c.Base().Value(key) }
+
+var _ context.Context = (*Context)(nil)
 
 // Key is the key being handled; "" for the lanes of PerPartition and of keyless
 // messages.
@@ -104,9 +143,9 @@ func (c *Context) Carry(headers ...brokers.Header) { c.carried = append(c.carrie
 // With runs f with a context made of the present one, as middleware does that
 // adds a value or a deadline to what the handler sees.
 func (c *Context) With(inner context.Context, f func() error) error {
-	outer := c.Context
-	c.Context = inner
-	defer func() { c.Context = outer }()
+	outer := c.base.Load()
+	c.set(inner)
+	defer c.base.Store(outer)
 	return f()
 }
 
@@ -127,7 +166,7 @@ func (c *Context) limited(timeout time.Duration, f func() error) error {
 	if timeout <= 0 {
 		return f()
 	}
-	inner, cancel := context.WithTimeoutCause(c.Context, timeout, ErrAttemptTimeout)
+	inner, cancel := context.WithTimeoutCause(c.Base(), timeout, ErrAttemptTimeout)
 	defer cancel()
 	return c.With(inner, f)
 }

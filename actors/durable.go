@@ -121,7 +121,7 @@ type state struct {
 // load reads the key's state.
 func (s *state) load(ctx *Context) error {
 	d := ctx.region.sub.plan.durable
-	record, err := d.Store.Load(ctx, ctx.region.scope, s.key)
+	record, err := d.Store.Load(ctx.Base(), ctx.region.scope, s.key)
 	if err != nil {
 		return fmt.Errorf("load the state: %w", err)
 	}
@@ -260,7 +260,7 @@ func (u *unit) committed() {
 	if u.writes {
 		u.turn.cell.value.(*state).revision = u.Revision + 1
 	}
-	ctx := &Context{Context: r.ctx, region: r, cell: u.turn.cell}
+	ctx := newContext(r, u.turn.cell, &noItem)
 	for i := range u.effects {
 		e := &u.effects[i]
 		ctx.item, ctx.attempt, ctx.staged = e.item, e.attempt, e.staged

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -268,5 +269,38 @@ func TestDeadLetterHoldsItsKeyWhateverElseIsConfirmed(t *testing.T) {
 		w.expect("k:1", "k:2 flaky")
 		w.pass(10 * time.Second)
 		w.expect("k:3")
+	})
+}
+
+// What was given the context as a context.Context may look at it when Receive has
+// returned, as database/sql does.
+func TestContextMayBeLookedAtLate(t *testing.T) {
+	inWorld(t, memory.Config{Partitions: 3}, func(w *world) {
+		var late sync.WaitGroup
+		look := make(chan struct{})
+		for i := range 30 {
+			w.publish(fmt.Sprint(i), "1", "2")
+		}
+		policy := constant(3, time.Second)
+		policy.Timeout = time.Minute
+		w.start(actors.Subscription{Policy: policy, Actor: w.handler(func(ctx *actors.Context) error {
+			late.Go(func() {
+				for range 100 {
+					_, _ = ctx.Deadline()
+					_, _, _ = ctx.Err(), ctx.Done(), ctx.Value("key")
+				}
+				<-look
+				select {
+				case <-ctx.Done():
+				default:
+					t.Error("the context goes on after the end of its partition")
+				}
+			})
+			return failing("1", 1)(ctx)
+		})})
+		w.pass(time.Minute)
+		w.stop()
+		close(look)
+		late.Wait()
 	})
 }

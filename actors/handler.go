@@ -90,7 +90,7 @@ func Func(f func(ctx context.Context, m brokers.Message) error) Actor {
 	return &sharedActor{blueprint{
 		receive: func(_ any, ctx *Context) error {
 			if m := ctx.Event(); m != nil {
-				return f(ctx.Context, *m)
+				return f(ctx.Base(), *m)
 			}
 			return &UnhandledError{Value: ctx.Letter()}
 		},

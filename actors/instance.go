@@ -107,7 +107,7 @@ func (r *region) callStopped(c *cell, s Stopper) error {
 	var err error = errExit
 	var hook sync.WaitGroup
 	hook.Go(func() {
-		err = guard(&Context{Context: r.ctx, region: r, cell: c, item: &noItem}, func(ctx *Context) error {
+		err = guard(newContext(r, c, &noItem), func(ctx *Context) error {
 			s.Stopped(ctx)
 			return nil
 		})

@@ -26,7 +26,8 @@ func (s *subscription) newWorker(r *region, first turn) *worker {
 func (w *worker) move(r *region) {
 	w.region, w.began, w.turns = r, r.now(), 0
 	w.came = w.began
-	w.ctx.Context, w.ctx.region = r.ctx, r
+	w.ctx.region = r
+	w.ctx.set(r.ctx)
 }
 
 // spawn starts as many workers as there are ready keys for, within what is
@@ -90,7 +91,8 @@ func (w *worker) leave() bool {
 	left.start() // it may have keys ready, and stands in line then
 	next := left.sub.pool.pass()
 	if next == nil {
-		w.region, w.ctx.region, w.ctx.Context = nil, nil, nil
+		w.region, w.ctx.region = nil, nil
+		w.ctx.set(ended) // somebody may look at it late
 		left.sub.workers.Put(w)
 		return false
 	}

@@ -79,9 +79,9 @@ func (c *Config) begin(tracer trace.Tracer, ctx *actors.Context) (context.Contex
 		),
 		trace.WithAttributes(identity(m, ctx.Broker())...),
 	}
-	remote := c.Propagator.Extract(ctx.Context, carrier{&m.Headers})
+	remote := c.Propagator.Extract(ctx.Base(), carrier{&m.Headers})
 	published := trace.SpanContextFromContext(remote)
-	parent := ctx.Context
+	parent := ctx.Base()
 	switch {
 	case c.Parent:
 		parent = remote
