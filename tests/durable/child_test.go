@@ -92,7 +92,8 @@ func work(dir string) (err error) {
 	actors.On(accounts, "movement", (*account).moved)
 	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
 		Group: group, Broker: broker, Topics: []string{"movements"}, Actor: accounts,
-		Policy: supervision.Policy{MaxAttempts: -1, Backoff: supervision.Exponential(time.Millisecond, 100*time.Millisecond)},
+		// That a process was killed is no fault of a message.
+		Policy: supervision.Policy{MaxAttempts: -1, MaxDeliveries: -1, Backoff: supervision.Exponential(time.Millisecond, 100*time.Millisecond)},
 	})
 	if err != nil {
 		return err
