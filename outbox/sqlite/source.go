@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ func (s *Store) Lease(ctx context.Context, relay string, length time.Duration) (
 		SET epoch = epoch + (relay <> ?1 OR until < `+now+`), relay = ?1, until = `+now+` + ?2
 		WHERE relay = ?1 OR until < `+now+` RETURNING epoch`, relay, length.Milliseconds()).Scan(&epoch)
 	switch {
-	case err == sql.ErrNoRows: //nolint:errorlint // Scan returns it as it is
+	case errors.Is(err, sql.ErrNoRows):
 		return 0, outbox.ErrLeaseLost
 	case err != nil:
 		return 0, fmt.Errorf("sqlite: lease: %w", err)
