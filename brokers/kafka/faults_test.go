@@ -280,7 +280,12 @@ func TestTopicDeleted(t *testing.T) {
 		t.Fatal(err)
 	}
 	deleteTopics(t, seeds(serverURL(t, "TEST_KAFKA_URL")), topic)
-	_, err := p.Publish(within(t), messages(topic, 10, 10)...)
+	// The cluster has agreed to the deletion; its leaders hear of it a little later.
+	ctx := within(t)
+	var err error
+	for err == nil {
+		_, err = p.Publish(ctx, messages(topic, 10, 10)...)
+	}
 	if !errors.Is(err, brokers.ErrUnknownTopic) {
 		t.Fatalf("Publish to a topic that was deleted: %v; want ErrUnknownTopic", err)
 	}
