@@ -157,7 +157,7 @@ func preparePool(keys [][]byte, w work) (run, clean func() error, err error) {
 }
 
 // preparePoolOnBroker is the limit for troupe: it reads the same partitions of
-// the same broker into a pool, and acknowledges all at the end.
+// the same broker into a pool. It acknowledges nothing.
 func preparePoolOnBroker(keys [][]byte, w work) (run, clean func() error, err error) {
 	broker, err := filled(keys)
 	if err != nil {
