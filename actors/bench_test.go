@@ -92,6 +92,12 @@ func filled(b *testing.B, keys, n int) *memory.Broker {
 
 func run(b *testing.B, sub actors.Subscription, done <-chan struct{}) {
 	b.Helper()
+	runAnd(b, sub, done, func(*actors.System) {})
+}
+
+// runAnd runs a system, does something when all is handled, and stops it.
+func runAnd(b *testing.B, sub actors.Subscription, done <-chan struct{}, f func(*actors.System)) {
+	b.Helper()
 	sys, err := actors.NewSystem(actors.Config{}, sub)
 	if err != nil {
 		b.Fatal(err)
@@ -103,6 +109,7 @@ func run(b *testing.B, sub actors.Subscription, done <-chan struct{}) {
 		ended <- err
 	}()
 	<-done
+	f(sys)
 	stop()
 	if err := <-ended; err != nil {
 		b.Fatal(err)
@@ -136,7 +143,7 @@ func BenchmarkSnapshot(b *testing.B) {
 	broker := filled(b, keys, keys)
 	var decided atomic.Int64
 	done := make(chan struct{})
-	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
+	sub := actors.Subscription{
 		Group: "g", Broker: broker, Topics: []string{"in"}, Policy: supervision.Policy{MaxAttempts: 1, Backoff: supervision.Constant(time.Hour)},
 		Actor: actors.Func(func(_ context.Context, m brokers.Message) error {
 			n := decided.Add(1)
@@ -148,24 +155,12 @@ func BenchmarkSnapshot(b *testing.B) {
 			}
 			return nil
 		}),
-	})
-	if err != nil {
-		b.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(b.Context())
-	ended := make(chan error)
-	go func() {
-		_, err := sys.Run(ctx)
-		ended <- err
-	}()
-	<-done
-	for b.Loop() {
-		if s := sys.Snapshot(ctx); len(s.Subscriptions[0].Partitions) != 12 {
-			b.Fatalf("%d partitions", len(s.Subscriptions[0].Partitions))
+	runAnd(b, sub, done, func(sys *actors.System) {
+		for b.Loop() {
+			if s := sys.Snapshot(b.Context()); len(s.Subscriptions[0].Partitions) != 12 {
+				b.Fatalf("%d partitions", len(s.Subscriptions[0].Partitions))
+			}
 		}
-	}
-	stop()
-	if err := <-ended; err != nil {
-		b.Fatal(err)
-	}
+	})
 }

@@ -90,10 +90,10 @@ func (d *Durability) validate(fault func(field, format string, args ...any)) {
 // the store can be reached, else of the infrastructure.
 //
 // Handlers are those of [PerKey], but there is nothing to start or to stop:
-// [Starter] and [Stopper] are not called. One that returns an error or panics leaves no
-// trace in the state, whatever it did to the actor before. Messages need an id
-// ([ErrNoID]) and a key ([ErrNoKey]); Stash is not available. A state that cannot
-// be read parks its key ([StateError]).
+// [Starter] and [Stopper] are not called. One that returns an error or panics
+// leaves no trace in the state, whatever it did to the actor before. Messages need
+// an id ([ErrNoID]) and a key ([ErrNoKey]); Stash is not available. A state that
+// cannot be read parks its key ([StateError]).
 func Durable[A any](newActor func(key string) *A, d Durability) *Blueprint[A] {
 	b := PerKey(newActor)
 	r := b.plan.routes

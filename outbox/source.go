@@ -22,8 +22,8 @@ type Row struct {
 	At time.Time
 }
 
-// Source is the store's half of a [Relay]. Its methods are called by one
-// goroutine at a time, but for Lag.
+// Source is the store's half of a [Relay]. Its methods may be called
+// concurrently: the lease is renewed while rows are read and published.
 type Source interface {
 	// Lease takes or keeps the lease for a relay of that name until so long from
 	// now, and returns its epoch, which grows with each change of the holder. If

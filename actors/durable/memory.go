@@ -88,19 +88,17 @@ func (m *Memory) check(units []Unit) error {
 			return &FencedError{u.Scope}
 		}
 	}
+	repeated := make(map[string][]string) // by group
 	for i := range units {
 		group := units[i].Scope.Group
-		var known []string
-		for j := range units {
-			for _, id := range units[j].Handled {
-				if units[j].Scope.Group == group && m.handled[handled{group, id}] {
-					known = append(known, id)
-				}
+		for _, id := range units[i].Handled {
+			if m.handled[handled{group, id}] {
+				repeated[group] = append(repeated[group], id)
 			}
 		}
-		if known != nil {
-			return &DuplicateError{Group: group, IDs: known}
-		}
+	}
+	for group, ids := range repeated {
+		return &DuplicateError{Group: group, IDs: ids}
 	}
 	for i := range units {
 		u := &units[i]

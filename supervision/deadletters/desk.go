@@ -108,6 +108,7 @@ func (d *Desk) read(ctx context.Context) error {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	quiet := time.AfterFunc(d.cfg.Quiet, stop)
+	defer quiet.Stop()
 	var readers sync.WaitGroup
 	var failed error
 	for {

@@ -24,16 +24,8 @@ func prepareActors(broker brokers.Broker, topic string, n int) (run, clean func(
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	run = func() error {
-		go func() {
-			_, err := sys.Run(ctx)
-			ended <- err
-		}()
-		return c.await()
-	}
-	return run, func() error { stop(); return <-ended }, nil
+	run, clean = running(sys, c)
+	return run, clean, nil
 }
 
 // subject has Watermill use one of the topic's.

@@ -226,7 +226,13 @@ func troupeOn(observe func(actors.Event), keys [][]byte, w work) (run, clean fun
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	run, stop := running(sys, c)
+	return run, func() error { return errors.Join(stop(), broker.Close()) }, nil
+}
+
+// running has a system run until all is handled, and then until it is stopped.
+func running(sys *actors.System, c *countdown) (run, stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	run = func() error {
 		go func() {
@@ -235,11 +241,7 @@ func troupeOn(observe func(actors.Event), keys [][]byte, w work) (run, clean fun
 		}()
 		return c.await()
 	}
-	clean = func() error {
-		stop()
-		return errors.Join(<-ended, broker.Close())
-	}
-	return run, clean, nil
+	return run, func() error { cancel(); return <-ended }
 }
 
 func filled(keys [][]byte) (*memory.Broker, error) {
@@ -357,21 +359,14 @@ func idleTables(o *options) ([]table, error) {
 		return nil, err
 	}
 	before := heap()
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	ended := make(chan error, 1)
-	go func() {
-		_, err := sys.Run(ctx)
-		ended <- err
-	}()
-	if err := c.await(); err != nil {
-		return nil, err
+	run, stop := running(sys, c)
+	if err := run(); err != nil {
+		return nil, errors.Join(err, stop())
 	}
 	idle := heap()
 	time.Sleep(45 * time.Second)
 	after := heap()
-	stop()
-	if err := errors.Join(<-ended, broker.Close()); err != nil {
+	if err := errors.Join(stop(), broker.Close()); err != nil {
 		return nil, err
 	}
 	perKey := func(bytes uint64) float64 { return (float64(bytes) - float64(before)) / float64(n) }
