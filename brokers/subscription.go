@@ -25,6 +25,7 @@ type StartAt uint8
 const (
 	StartEarliest StartAt = iota // the oldest message that the broker has for it
 	StartLatest                  // what is published after the group has joined
+	StartAtTime                  // the oldest message that is not older than StartTime
 )
 
 // SubscriptionConfig joins a group to topics.
@@ -44,6 +45,9 @@ type SubscriptionConfig struct {
 	// has goes on at the oldest message, never at the newest, and shows in
 	// Health. Defaults to StartEarliest.
 	Start StartAt
+	// StartTime is what StartAtTime begins at, by Message.Time, or by when the
+	// broker stored the message where it looks for that (JetStream).
+	StartTime time.Time
 	// MaxUnsettled is how many messages of one partition the driver may have or
 	// have handed out that no Ack has named, neither by UpTo nor in Above: the
 	// broker's prefetch or pending limit. Drivers of brokers without such a limit

@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -63,6 +64,30 @@ func startEarliest(e *env) {
 		Group: group, Topics: []string{name}, Start: brokers.StartEarliest,
 	})
 	e.wantNumbers(e.fetch(e.accept(sub), 3), 0, 3)
+}
+
+// A group may begin at a time: at the first message that is not older.
+func startAtTime(e *env) {
+	group := e.group()
+	name := e.topic(1)
+	e.publish(numbered(name, 0, "k", 0, 3)...)
+	select {
+	case <-time.After(20 * time.Millisecond): // the broker may keep time in milliseconds
+	case <-e.within().Done():
+	}
+	at := time.Now()
+	e.ensure(name, 1, group)
+	e.publish(numbered(name, 0, "k", 3, 5)...)
+	cfg := brokers.SubscriptionConfig{
+		Group: group, Topics: []string{name}, Start: brokers.StartAtTime, StartTime: at.Truncate(time.Millisecond),
+	}
+	sub, err := e.broker.Subscribe(e.within(), cfg)
+	if errors.Is(err, brokers.ErrUnsupported) {
+		e.Skip("the broker keeps nothing to begin at a time")
+	}
+	e.ok(err, "Subscribe")
+	e.Cleanup(func() { _ = e.returns("Subscription.Close", func() error { return sub.Close(ended()) }) })
+	e.wantNumbers(e.fetch(e.accept(sub), 2), 3, 5)
 }
 
 // A position, once there is one, is stronger than Start.

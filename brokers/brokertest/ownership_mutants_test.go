@@ -117,6 +117,11 @@ var ownershipMutations = []mutation{
 	{name: "starts at the newest whatever is asked", test: "Subscribe/StartEarliest", says: "Fetch: context deadline exceeded", hooks: hooks{
 		config: func(_ *mutant, cfg *brokers.SubscriptionConfig) { cfg.Start = brokers.StartLatest },
 	}},
+	{name: "begins at no time", test: "Subscribe/StartAtTime", says: "want", hooks: hooks{
+		config: func(_ *mutant, cfg *brokers.SubscriptionConfig) {
+			cfg.Start, cfg.StartTime = brokers.StartEarliest, time.Time{}
+		},
+	}},
 	{name: "gives competing members copies", test: "Competing/Shares", says: "want once", hooks: hooks{
 		config: func(m *mutant, cfg *brokers.SubscriptionConfig) { cfg.Group += fmt.Sprintf("%p", m) },
 	}},

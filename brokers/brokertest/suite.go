@@ -72,6 +72,7 @@ var suite = []conformance{
 	{"Subscribe/Groups", groupsAreApart},
 	{"Subscribe/StartLatest", startLatest},
 	{"Subscribe/StartEarliest", startEarliest},
+	{"Subscribe/StartAtTime", startAtTime},
 	{"Subscribe/StartHasPosition", startHasPosition},
 
 	{"Accept/All", acceptAllPartitions},

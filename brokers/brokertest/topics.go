@@ -104,6 +104,7 @@ func subscribeInvalid(e *env) {
 	}{
 		{"Group", brokers.SubscriptionConfig{Topics: []string{"t"}}},
 		{"Topics", brokers.SubscriptionConfig{Group: "g"}},
+		{"StartTime", brokers.SubscriptionConfig{Group: "g", Topics: []string{"t"}, Start: brokers.StartAtTime}},
 		{"MaxUnsettled", brokers.SubscriptionConfig{Group: "g", Topics: []string{"t"}, MaxUnsettled: -1}},
 		{"DrainTimeout", brokers.SubscriptionConfig{Group: "g", Topics: []string{"t"}, DrainTimeout: -1}},
 		{"AckInterval", brokers.SubscriptionConfig{Group: "g", Topics: []string{"t"}, AckInterval: -1}},

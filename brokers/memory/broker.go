@@ -3,11 +3,7 @@ package memory
 import (
 	"context"
 	"fmt"
-	"os"
-	"slices"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -136,55 +132,13 @@ func (b *Broker) Subscribe(ctx context.Context, cfg brokers.SubscriptionConfig) 
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := b.check(cfg); err != nil {
+	cfg, err := cfg.For(b.Features())
+	if err != nil {
 		return nil, err
 	}
-	sub, err := b.server.subscribe(b, withDefaults(cfg))
+	sub, err := b.server.subscribe(b, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return sub, nil
-}
-
-func (b *Broker) check(cfg brokers.SubscriptionConfig) error {
-	invalid := func(field, why string) error {
-		return fmt.Errorf("%w: SubscriptionConfig.%s %s", brokers.ErrInvalid, field, why)
-	}
-	switch {
-	case cfg.Group == "":
-		return invalid("Group", "is empty")
-	case len(cfg.Topics) == 0 || slices.Contains(cfg.Topics, ""):
-		return invalid("Topics", "is empty or holds an empty name")
-	case cfg.Mode > brokers.ModeCompeting:
-		return invalid("Mode", "is unknown")
-	case cfg.Start > brokers.StartLatest:
-		return invalid("Start", "is unknown")
-	case cfg.MaxUnsettled < 0:
-		return invalid("MaxUnsettled", "is negative")
-	case cfg.DrainTimeout < 0:
-		return invalid("DrainTimeout", "is negative")
-	case cfg.AckInterval < 0:
-		return invalid("AckInterval", "is negative")
-	case cfg.Mode == brokers.ModeCompeting && b.server.cfg.CumulativeOnly:
-		return fmt.Errorf("%w: SubscriptionConfig.Mode: no competing consumers where only a prefix can be acknowledged", brokers.ErrUnsupported)
-	}
-	return nil
-}
-
-func withDefaults(cfg brokers.SubscriptionConfig) brokers.SubscriptionConfig {
-	cfg.Topics = slices.Clone(cfg.Topics)
-	if cfg.Member == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			host = "unknown host"
-		}
-		cfg.Member = host + "-" + uuid.NewString()[:8]
-	}
-	if cfg.MaxUnsettled == 0 {
-		cfg.MaxUnsettled = 2048
-	}
-	if cfg.DrainTimeout == 0 {
-		cfg.DrainTimeout = 25 * time.Second
-	}
-	return cfg
 }

@@ -42,10 +42,10 @@ func (g *group) know(t *topic) {
 
 // meet is know for a member that subscribes to the topic: the group's position
 // is chosen here if there is none.
-func (g *group) meet(t *topic, at brokers.StartAt) {
+func (g *group) meet(t *topic, cfg brokers.SubscriptionConfig) {
 	g.know(t)
 	for _, l := range t.logs {
-		g.shares[slot{t.name, l.id}].start(at)
+		g.shares[slot{t.name, l.id}].start(cfg)
 	}
 }
 
@@ -55,7 +55,7 @@ func (g *group) join(s *subscription) {
 	g.members = append(g.members, s)
 	for _, name := range s.cfg.Topics {
 		if t := g.server.topics[name]; t != nil {
-			g.meet(t, s.cfg.Start)
+			g.meet(t, s.cfg)
 		}
 	}
 	g.rebalance()

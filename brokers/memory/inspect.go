@@ -74,7 +74,7 @@ func (s *share) progress() Progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, end := s.log.bounds()
-	return Progress{Position: s.position, Settled: slices.Collect(s.settled.all()), End: end}
+	return Progress{Position: s.position, Settled: slices.Collect(s.settled.All()), End: end}
 }
 
 // Lag is how many messages of the topic the group has not acknowledged: all of

@@ -124,6 +124,27 @@ func (l *log) bounds() (base, end int64) {
 	return l.base, l.end
 }
 
+// since returns the offset of the oldest message that is not older than t, or
+// the next to be given.
+func (l *log) since(t time.Time) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	const most = 256 // of them are decoded at a time
+	for c := (cursor{log: l, next: l.base}); ; {
+		r := c.peek(most)
+		if r.len() == 0 {
+			return l.end
+		}
+		msgs := handOut([]run{r}, 0)
+		for i := range msgs {
+			if !msgs[i].Time.Before(t) {
+				return msgs[i].Offset
+			}
+		}
+		c.next = r.end()
+	}
+}
+
 // watch has c poked after each append.
 func (l *log) watch(c chan struct{}) {
 	l.mu.Lock()

@@ -93,7 +93,7 @@ func (s *Server) create(name string, partitions int) *topic {
 func (g *group) appeared(t *topic) {
 	for _, m := range g.members {
 		if m.wants(t.name) {
-			g.meet(t, brokers.StartEarliest)
+			g.meet(t, brokers.SubscriptionConfig{})
 		}
 	}
 	g.rebalance()

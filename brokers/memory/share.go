@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/offsets"
 )
 
 // share is one partition as one group sees it: how far the group is and, in
@@ -18,7 +19,7 @@ type share struct {
 
 	mu       sync.Mutex
 	position int64         // the first offset that is not acknowledged
-	settled  offsets       // acknowledged above position
+	settled  offsets.Set   // acknowledged above position
 	counts   map[int64]int // deliveries of what is not acknowledged; nil if not counted
 
 	// Guarded by Server.mu.
@@ -41,25 +42,29 @@ func newShare(l *log) *share {
 }
 
 // start chooses the position of a group that has none.
-func (s *share) start(at brokers.StartAt) {
+func (s *share) start(cfg brokers.SubscriptionConfig) {
 	if s.started {
 		return
 	}
 	s.started = true
-	base, end := s.log.bounds()
+	at, end := s.log.bounds()
+	switch cfg.Start {
+	case brokers.StartEarliest:
+	case brokers.StartLatest:
+		at = end
+	case brokers.StartAtTime:
+		at = s.log.since(cfg.StartTime)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if at == brokers.StartLatest {
-		base = end
-	}
-	s.moveTo(base)
+	s.moveTo(at)
 }
 
 // moveTo sets the position, which never goes down, and passes what was settled
 // above it. It needs share.mu.
 func (s *share) moveTo(o int64) {
-	s.position = s.settled.gap(max(o, s.position))
-	s.settled.cut(s.position)
+	s.position = s.settled.Gap(max(o, s.position))
+	s.settled.Cut(s.position)
 	s.acknowledged.Store(s.position)
 }
 
@@ -73,7 +78,7 @@ func (s *share) settle(o int64) {
 		s.moveTo(o + 1)
 		return
 	}
-	s.settled.add(o)
+	s.settled.Add(o)
 }
 
 // settleTo marks everything below o acknowledged. It needs share.mu.
@@ -104,13 +109,13 @@ func (s *share) next(c *cursor, most int) run {
 }
 
 // filters says whether there may be records that are not delivered.
-func (s *share) filters() bool { return s.settled.n > 0 || len(s.log.expiry) > 0 }
+func (s *share) filters() bool { return s.settled.Len() > 0 || len(s.log.expiry) > 0 }
 
 // deliverable says whether the record at o is to be delivered, and settles it
 // if it has expired.
 func (s *share) deliverable(o int64) bool {
 	switch {
-	case s.settled.has(o):
+	case s.settled.Has(o):
 		return false
 	case s.log.expired(o, time.Now()):
 		s.settle(o)

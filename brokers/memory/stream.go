@@ -1,6 +1,9 @@
 package memory
 
-import "github.com/troupe-go/troupe/brokers"
+import (
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/offsets"
+)
 
 // source is where an epoch's messages come from and its acknowledgements go.
 type source interface {
@@ -25,9 +28,9 @@ type stream struct {
 
 	// Guarded by share.mu.
 	cursor     cursor
-	last       int64   // the last offset taken
-	out        offsets // taken and not settled; empty if window is 0
-	full       bool    // a take found no room
+	last       int64       // the last offset taken
+	out        offsets.Set // taken and not settled; empty if window is 0
+	full       bool        // a take found no room
 	ended      bool
 	picked     []run // scratch
 	deliveries []int // scratch
@@ -38,7 +41,7 @@ func newStream(s *share, epoch uint64, window int) *stream {
 	defer s.mu.Unlock()
 	st := &stream{share: s, epoch: epoch, window: window, last: brokers.NoOffset}
 	st.cursor = cursor{log: s.log, next: s.position}
-	st.out.cut(s.position)
+	st.out.Cut(s.position)
 	return st
 }
 
@@ -92,7 +95,7 @@ func (st *stream) room(most int) int {
 	if st.window == 0 {
 		return most
 	}
-	room := min(most, st.window-st.out.len())
+	room := min(most, st.window-st.out.Len())
 	st.full = room <= 0
 	return max(room, 0)
 }
@@ -102,7 +105,7 @@ func (st *stream) add(r run) {
 	st.cursor.next = r.end()
 	st.last = r.end() - 1
 	for o := r.first; st.window > 0 && o < r.end(); o++ {
-		st.out.add(o)
+		st.out.Add(o)
 	}
 	st.deliveries = st.share.countDeliveries(st.deliveries, r)
 }
@@ -115,13 +118,13 @@ func (st *stream) settle(a brokers.Ack) (room bool) {
 	defer s.mu.Unlock()
 	upTo := min(a.UpTo, st.last)
 	s.settleTo(upTo + 1)
-	st.out.cut(upTo + 1)
+	st.out.Cut(upTo + 1)
 	for _, o := range a.Above {
-		if st.out.remove(o) {
+		if st.out.Remove(o) {
 			s.settle(o)
 		}
 	}
-	room = st.full && st.out.len() < st.window
+	room = st.full && st.out.Len() < st.window
 	st.full = st.full && !room
 	return room
 }

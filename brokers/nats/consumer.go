@@ -114,8 +114,12 @@ func (l *lane) config() jetstream.ConsumerConfig {
 		PinnedTTL:      l.sub.b.cfg.PinnedTTL,
 		Metadata:       map[string]string{"troupe.group": l.sub.cfg.Group},
 	}
-	if l.sub.cfg.Start == brokers.StartLatest {
+	switch l.sub.cfg.Start {
+	case brokers.StartEarliest:
+	case brokers.StartLatest:
 		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
+	case brokers.StartAtTime:
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &l.sub.cfg.StartTime
 	}
 	return cfg
 }

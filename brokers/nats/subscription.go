@@ -57,10 +57,11 @@ var _ brokers.Subscription = (*subscription)(nil)
 
 // Subscribe implements [brokers.Broker].
 func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (brokers.Subscription, error) {
-	if err := validateSubscription(cfg); err != nil {
+	cfg, err := cfg.For(b.Features())
+	if err != nil {
 		return nil, err
 	}
-	s := newSubscription(b, subscriptionDefaults(cfg))
+	s := newSubscription(b, cfg)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {

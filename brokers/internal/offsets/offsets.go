@@ -1,31 +1,32 @@
-package memory
+// Package offsets is a set of offsets, for what is settled above a gap.
+package offsets
 
 import (
 	"iter"
 	"math/bits"
 )
 
-// offsets is a set of offsets that lie near each other: a bitmap that grows
+// Set is a set of offsets that lie near each other: a bitmap that grows
 // upwards and is cut off below. The zero value is empty.
-type offsets struct {
+type Set struct {
 	base  int64 // the offset of bit 0 of words[0], a multiple of 64
 	words []uint64
 	n     int
 }
 
-// len is how many offsets the set holds.
-func (s *offsets) len() int { return s.n }
+// Len is how many offsets the set holds.
+func (s *Set) Len() int { return s.n }
 
-// has says whether o is in the set.
-func (s *offsets) has(o int64) bool {
+// Has says whether o is in the set.
+func (s *Set) Has(o int64) bool {
 	i := (o - s.base) >> 6
 	return i >= 0 && i < int64(len(s.words)) && s.words[i]&bit(o) != 0
 }
 
-// add puts o in and says whether it was not there. Callers add nothing below
+// Add puts o in and says whether it was not there. Callers add nothing below
 // their last cut.
-func (s *offsets) add(o int64) bool {
-	if o < s.base || s.has(o) {
+func (s *Set) Add(o int64) bool {
+	if o < s.base || s.Has(o) {
 		return false
 	}
 	for i := (o - s.base) >> 6; i >= int64(len(s.words)); {
@@ -36,9 +37,9 @@ func (s *offsets) add(o int64) bool {
 	return true
 }
 
-// remove takes o out and says whether it was there.
-func (s *offsets) remove(o int64) bool {
-	if !s.has(o) {
+// Remove takes o out and says whether it was there.
+func (s *Set) Remove(o int64) bool {
+	if !s.Has(o) {
 		return false
 	}
 	s.words[(o-s.base)>>6] &^= bit(o)
@@ -46,8 +47,8 @@ func (s *offsets) remove(o int64) bool {
 	return true
 }
 
-// cut takes out everything below o and gives its memory back.
-func (s *offsets) cut(o int64) {
+// Cut takes out everything below o and gives its memory back.
+func (s *Set) Cut(o int64) {
 	if o <= s.base {
 		return
 	}
@@ -64,9 +65,9 @@ func (s *offsets) cut(o int64) {
 	}
 }
 
-// gap returns the first offset from o upwards that is not in the set.
-func (s *offsets) gap(o int64) int64 {
-	for s.n > 0 && s.has(o) {
+// Gap returns the first offset from o upwards that is not in the set.
+func (s *Set) Gap(o int64) int64 {
+	for s.n > 0 && s.Has(o) {
 		i := (o - s.base) >> 6
 		run := bits.TrailingZeros64(^(s.words[i] >> (o & 63)))
 		o += int64(run)
@@ -77,8 +78,8 @@ func (s *offsets) gap(o int64) int64 {
 	return o
 }
 
-// all yields the offsets from the lowest up.
-func (s *offsets) all() iter.Seq[int64] {
+// All yields the offsets from the lowest up.
+func (s *Set) All() iter.Seq[int64] {
 	return func(yield func(int64) bool) {
 		for i, w := range s.words {
 			for ; w != 0; w &= w - 1 {
