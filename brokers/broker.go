@@ -75,6 +75,8 @@ type Features struct {
 	Deduplication bool
 	// TTL and Priority: the field of that name is honoured.
 	TTL, Priority bool
+	// RequestReply: the broker implements [Requests].
+	RequestReply bool
 	// MaxUnacknowledged is the longest a message may stay unsettled before the
 	// broker takes the partition away, counted from when the driver has it,
 	// fetched or not; 0 is for ever. Parking ends at half of it.

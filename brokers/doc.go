@@ -8,6 +8,9 @@
 // stream that this process owns for one epoch. Its owner fetches messages and
 // acknowledges those that are settled; see the example.
 //
+// Beside that, a broker may carry requests and replies, at most once: [Requests].
+// Package requests has them typed.
+//
 // # Guarantee
 //
 // At least once. What Publish confirmed the broker has; what it did not confirm
