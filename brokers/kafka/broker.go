@@ -2,6 +2,8 @@ package kafka
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/troupe-go/troupe/brokers"
@@ -12,11 +14,12 @@ type Broker struct {
 	client *client
 	link   *link
 
-	mu         sync.Mutex
-	closed     bool
-	publishers map[*sender]*brokers.Publisher
-	closeOnce  sync.Once
-	watching   sync.WaitGroup
+	mu            sync.Mutex
+	closed        bool
+	publishers    map[*sender]*brokers.Publisher
+	subscriptions map[*subscription]struct{}
+	closeOnce     sync.Once
+	watching      sync.WaitGroup
 }
 
 var _ brokers.Broker = (*Broker)(nil)
@@ -37,7 +40,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		c.close()
 		return nil, err
 	}
-	b := &Broker{client: c, link: newLink(cfg.Logger), publishers: map[*sender]*brokers.Publisher{}}
+	b := &Broker{client: c, link: newLink(cfg.Logger), publishers: map[*sender]*brokers.Publisher{}, subscriptions: map[*subscription]struct{}{}}
 	b.watching.Go(b.watch)
 	return b, nil
 }
@@ -102,9 +105,13 @@ func (b *Broker) Health(context.Context) brokers.Health {
 	up, since, err := b.link.state()
 	h := brokers.Health{Connected: up, Err: err, Since: since}
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.closed {
 		h.Connected, h.Err = false, brokers.ErrClosed
+	}
+	open := slices.Collect(maps.Keys(b.subscriptions))
+	b.mu.Unlock()
+	for _, s := range open {
+		h.Subscriptions = append(h.Subscriptions, s.health())
 	}
 	return h
 }
@@ -119,8 +126,12 @@ func (b *Broker) close() {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	var closing sync.WaitGroup
-	for _, p := range b.shut() {
+	publishers, subscriptions := b.shut()
+	for _, p := range publishers {
 		closing.Go(func() { _ = p.Close(ended) }) // each message is reported by itself
+	}
+	for _, s := range subscriptions {
+		closing.Go(func() { _ = s.Close(ended) }) // it is cut short, as it is to be
 	}
 	closing.Wait()
 	b.client.close()
@@ -128,13 +139,9 @@ func (b *Broker) close() {
 }
 
 // shut stops the intake and returns what is open.
-func (b *Broker) shut() []*brokers.Publisher {
+func (b *Broker) shut() ([]*brokers.Publisher, []*subscription) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	var open []*brokers.Publisher
-	for _, p := range b.publishers {
-		open = append(open, p)
-	}
-	return open
+	return slices.Collect(maps.Values(b.publishers)), slices.Collect(maps.Keys(b.subscriptions))
 }

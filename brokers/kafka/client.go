@@ -89,13 +89,18 @@ func (c *client) close() {
 // connect opens a connection to a node. Who asked for it gives it back with
 // drop.
 func (c *client) connect(ctx context.Context, node int32) (*conn, error) {
+	return c.connectAs(ctx, node, c.cfg.ClientID)
+}
+
+// connectAs is connect under a name of its own, which the cluster shows.
+func (c *client) connectAs(ctx context.Context, node int32, clientID string) (*conn, error) {
 	addresses, err := c.metadata.addresses(node)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
 	for _, address := range addresses {
-		opened, err := c.dial(ctx, address)
+		opened, err := c.dial(ctx, address, clientID)
 		if err == nil {
 			return opened, c.adopt(opened)
 		}

@@ -54,7 +54,7 @@ const (
 )
 
 // Config is how to reach a cluster, how topics are made, and how messages are
-// sent.
+// sent and read.
 type Config struct {
 	// Seeds are nodes of the cluster, as host:port, to learn the others from.
 	// Defaults to 127.0.0.1:9092.
@@ -97,6 +97,42 @@ type Config struct {
 	// Flush and Close do not wait for it. Defaults to 0.
 	Linger time.Duration
 
+	// Assignor is how partitions are shared out in groups: all members of a group
+	// name the same. Defaults to AssignCooperativeSticky.
+	Assignor Assignor
+	// InstanceID makes this process a static member of its groups: one that goes
+	// and comes back within SessionTimeout finds its partitions as they were, with
+	// no rebalance. No other process may have the same, nor may two subscriptions
+	// of one group. Defaults to none.
+	InstanceID string
+	// SessionTimeout is when the cluster gives the partitions of a member to others
+	// that it has not heard of. Clusters take 6 s to 30 min by default. Defaults to
+	// 45 s, as in Kafka's own consumers.
+	SessionTimeout time.Duration
+	// HeartbeatInterval is how often it hears of a member. Defaults to 3 s, or a
+	// third of SessionTimeout if that is less.
+	HeartbeatInterval time.Duration
+	// RebalanceTimeout is how long a rebalance waits for members that do not join
+	// anew. Defaults to 60 s.
+	RebalanceTimeout time.Duration
+	// OffsetReset is what becomes of a group whose position is not in the log any
+	// more. Defaults to ResetEarliest.
+	OffsetReset OffsetReset
+	// ReadUncommitted reads messages of open and aborted transactions as well.
+	ReadUncommitted bool
+	// FetchBytes is how much of a partition is fetched at a time, at most, but for
+	// a batch that is larger; about twice that may lie here. Defaults to 1 MiB.
+	FetchBytes int
+	// BufferBytes is how much may lie here of a subscription before a partition is
+	// fetched only when nothing of it lies here. Defaults to 64 MiB.
+	BufferBytes int
+	// FetchWait is how long the cluster waits for a first message. Defaults to
+	// 500 ms.
+	FetchWait time.Duration
+	// MaxInflatedBytes bounds a batch that was compressed; one that is larger is
+	// not read, which holds its partition and shows in Health. Defaults to 64 MiB.
+	MaxInflatedBytes int
+
 	// DialTimeout bounds connecting and logging in to one node. Defaults to 5 s.
 	DialTimeout time.Duration
 	// RequestTimeout is when a node that does not answer counts as lost. Defaults
@@ -123,6 +159,15 @@ func (c Config) validate() error {
 		{"BatchMessages", int64(c.BatchMessages), maxBatchMessages},
 		{"BatchBytes", int64(c.BatchBytes), maxBatchBytes},
 		{"Linger", int64(c.Linger), int64(time.Hour)},
+		{"Assignor", int64(c.Assignor), int64(AssignRange)},
+		{"SessionTimeout", int64(c.SessionTimeout), maxMillis},
+		{"HeartbeatInterval", int64(c.HeartbeatInterval), maxMillis},
+		{"RebalanceTimeout", int64(c.RebalanceTimeout), maxMillis},
+		{"OffsetReset", int64(c.OffsetReset), int64(ResetFail)},
+		{"FetchBytes", int64(c.FetchBytes), maxAnswer / 4},
+		{"BufferBytes", int64(c.BufferBytes), math.MaxInt64},
+		{"FetchWait", int64(c.FetchWait), int64(time.Minute)},
+		{"MaxInflatedBytes", int64(c.MaxInflatedBytes), math.MaxInt32},
 		{"DialTimeout", int64(c.DialTimeout), math.MaxInt64},
 		{"RequestTimeout", int64(c.RequestTimeout), int64(time.Hour)},
 		{"RetryMin", int64(c.RetryMin), math.MaxInt64},
@@ -136,10 +181,15 @@ func (c Config) validate() error {
 	if c.RetryMax > 0 && c.RetryMin > c.RetryMax {
 		return fmt.Errorf("%w: kafka.Config.RetryMin is %v, more than RetryMax, %v", brokers.ErrInvalid, c.RetryMin, c.RetryMax)
 	}
+	if c.SessionTimeout > 0 && c.HeartbeatInterval >= c.SessionTimeout {
+		return fmt.Errorf("%w: kafka.Config.HeartbeatInterval is %v, and SessionTimeout %v", brokers.ErrInvalid, c.HeartbeatInterval, c.SessionTimeout)
+	}
 	return nil
 }
 
 const (
+	// maxMillis is how much of milliseconds the protocol holds.
+	maxMillis        = math.MaxInt32 * int64(time.Millisecond)
 	maxBatchMessages = 1 << 20
 	maxBatchBytes    = 64 << 20
 )
@@ -158,6 +208,13 @@ func (c Config) withDefaults() Config {
 	c.Replicas = cmp.Or(c.Replicas, -1)
 	c.BatchMessages = cmp.Or(c.BatchMessages, 10_000)
 	c.BatchBytes = cmp.Or(c.BatchBytes, 1_000_000)
+	c.SessionTimeout = cmp.Or(c.SessionTimeout, max(45*time.Second, 3*c.HeartbeatInterval))
+	c.HeartbeatInterval = cmp.Or(c.HeartbeatInterval, min(3*time.Second, c.SessionTimeout/3))
+	c.RebalanceTimeout = cmp.Or(c.RebalanceTimeout, time.Minute)
+	c.FetchBytes = cmp.Or(c.FetchBytes, 1<<20)
+	c.BufferBytes = cmp.Or(c.BufferBytes, 64<<20)
+	c.FetchWait = cmp.Or(c.FetchWait, 500*time.Millisecond)
+	c.MaxInflatedBytes = cmp.Or(c.MaxInflatedBytes, 64<<20)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 5*time.Second)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, 10*time.Second)
 	c.RetryMax = cmp.Or(c.RetryMax, max(time.Second, c.RetryMin))

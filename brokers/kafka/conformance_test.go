@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
@@ -78,42 +79,105 @@ func (w way) judge(t *testing.T) []kgo.Opt {
 	return options
 }
 
+// lines are those of the brokers that a harness has opened.
+type lines struct {
+	mu sync.Mutex
+	of map[brokers.Broker]*line
+}
+
+func (l *lines) add(b brokers.Broker, x *line) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.of == nil {
+		l.of = map[brokers.Broker]*line{}
+	}
+	l.of[b] = x
+}
+
+func (l *lines) get(b brokers.Broker) *line {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of[b]
+}
+
+// cut is a harness's way to disconnect.
+func (l *lines) cut(b brokers.Broker) (func() error, error) {
+	x := l.get(b)
+	x.cut()
+	return func() error { x.mend(); return nil }, nil
+}
+
+// quick is a config whose failures are noticed soon.
+func quick(cfg kafka.Config) kafka.Config {
+	cfg.SessionTimeout, cfg.HeartbeatInterval = 3*time.Second, 200*time.Millisecond
+	cfg.RebalanceTimeout = 10 * time.Second
+	return cfg
+}
+
+// The suite, over each way to reach a cluster.
+func TestConformance(t *testing.T) {
+	for name, w := range ways {
+		t.Run(name, func(t *testing.T) { conform(t, nil, func(l *line) kafka.Config { return quick(w.config(t, l)) }) })
+	}
+}
+
+// The same in groups that share out by ranges, where all give everything back.
+func TestConformanceOfRange(t *testing.T) {
+	const eager = "such a group wants everything back at each rebalance"
+	conform(t, map[string]string{"Fetch/PauseAll": eager, "Revoking/Drains": eager}, func(l *line) kafka.Config {
+		cfg := quick(ways["Plain"].config(t, l))
+		cfg.Assignor = kafka.AssignRange
+		return cfg
+	})
+}
+
+func conform(t *testing.T, skip map[string]string, config func(*line) kafka.Config) {
+	t.Helper()
+	opened := &lines{}
+	config(&line{}) // it skips, or fails, without a server
+	brokertest.Run(t, brokertest.Harness{
+		Open: func(ctx context.Context) (brokers.Broker, error) {
+			l := &line{}
+			b, err := kafka.Open(ctx, config(l))
+			if err != nil {
+				return nil, err
+			}
+			opened.add(b, l)
+			return b, nil
+		},
+		MaxMessageBytes: 1<<20 - 4<<10, // the cluster's limit counts the batch
+		RefusedBytes:    2 << 20,
+		Skip:            skip,
+		Lease:           4 * time.Second,
+		Kill:            func(b brokers.Broker) error { opened.get(b).cut(); return nil },
+		Disconnect:      opened.cut,
+	})
+}
+
 // What the suite asks of topics, messages and publishing, as another client reads
 // it.
 func TestPublishingConformance(t *testing.T) {
-	for name, w := range ways {
-		t.Run(name, func(t *testing.T) {
-			options := w.judge(t)
-			var mu sync.Mutex
-			lines := map[brokers.Broker]*line{}
-			brokertest.Run(t, brokertest.Harness{
-				Only: []string{"Topic", "Message", "Publish"},
-				Skip: map[string]string{
-					"Topic/MadeLater":              "is about subscriptions",
-					"Topic/MadeLaterBesideAnother": "is about subscriptions",
-				},
-				Open: func(ctx context.Context) (brokers.Broker, error) {
-					l := &line{}
-					b, err := kafka.Open(ctx, w.config(t, l))
-					if err != nil {
-						return nil, err
-					}
-					j := &judged{b, options}
-					mu.Lock()
-					defer mu.Unlock()
-					lines[j] = l
-					return j, nil
-				},
-				MaxMessageBytes: 1<<20 - 4<<10, // the cluster's limit counts the batch
-				RefusedBytes:    2 << 20,
-				Disconnect: func(b brokers.Broker) (func() error, error) {
-					mu.Lock()
-					defer mu.Unlock()
-					l := lines[b]
-					l.cut()
-					return func() error { l.mend(); return nil }, nil
-				},
-			})
-		})
-	}
+	w := ways["Plain"]
+	options := w.judge(t)
+	opened := &lines{}
+	brokertest.Run(t, brokertest.Harness{
+		Only: []string{"Topic", "Message", "Publish"},
+		Skip: map[string]string{
+			"Topic/MadeLater":              "is about subscriptions",
+			"Topic/MadeLaterBesideAnother": "is about subscriptions",
+		},
+		Open: func(ctx context.Context) (brokers.Broker, error) {
+			l := &line{}
+			b, err := kafka.Open(ctx, w.config(t, l))
+			if err != nil {
+				return nil, err
+			}
+			j := &judged{b, options}
+			opened.add(j, l)
+			return j, nil
+		},
+		MaxMessageBytes: 1<<20 - 4<<10,
+		RefusedBytes:    2 << 20,
+		Disconnect:      opened.cut,
+	})
 }

@@ -24,14 +24,14 @@ var errClosedByServer = errors.New("the server closed the connection; perhaps it
 
 // dial connects to an address: network, TLS, versions and login. The error is an
 // [*brokers.OpenError].
-func (c *client) dial(ctx context.Context, address string) (*conn, error) {
+func (c *client) dial(ctx context.Context, address, clientID string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel()
 	nc, err := c.dialNetwork(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	opened := newConn(nc, address, c.cfg.ClientID)
+	opened := newConn(nc, address, clientID)
 	if err := c.greet(ctx, opened); err != nil {
 		opened.close()
 		return nil, err

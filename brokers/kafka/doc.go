@@ -18,6 +18,24 @@
 //
 // Topics are never made by publishing to them: see Broker.EnsureTopic.
 //
+// # Consuming
+//
+// A subscription is a member of a consumer group of the classic protocol, beside
+// members of any other client that have the same assignor. With the default,
+// [AssignCooperativeSticky], an epoch outlasts the rebalances that leave its
+// partition here: its keys keep their state, and do not stop.
+//
+// Of a partition the low-water mark is committed, under the membership by which
+// it is owned, so that who was expelled can move nothing. What is settled above
+// it goes as metadata of the position, as far as 3 KiB hold it: the next owner
+// leaves that out. Epochs end when the coordinator was not heard for
+// Config.SessionTimeout, as it may have given the partitions to others.
+//
+// Markers, compacted offsets and aborted transactions are passed over; checksums
+// are checked; a batch that cannot be read holds its partition and is fetched
+// again, and Health says which. A position that the log does not have any more is
+// set anew by Config.OffsetReset, and Health says what was lost.
+//
 // # Transactions
 //
 // A [Transactor] publishes messages and positions of a consumer group that count

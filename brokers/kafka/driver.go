@@ -18,7 +18,10 @@ import (
 // "kafka+tls://...". The options are fields of [Config]: sasl (scram-sha-512,
 // scram-sha-256 or plain), client_id, replicas, acks (all, leader or none),
 // compression (none, gzip, snappy, lz4 or zstd), batch_messages, batch_bytes,
-// linger, dial_timeout, request_timeout, retry_min, retry_max and
+// linger, assignor (cooperative-sticky or range), instance_id, session_timeout,
+// heartbeat_interval, rebalance_timeout, offset_reset (earliest, latest or fail),
+// read_uncommitted, fetch_bytes, buffer_bytes, fetch_wait, max_inflated_bytes,
+// dial_timeout, request_timeout, retry_min, retry_max and
 // metadata_interval; and topic_configs, as name:value,name:value. With TLS also
 // ca_file, cert_file and key_file, in PEM, and server_name.
 var Driver = brokers.Driver{Schemes: []string{"kafka", schemeTLS}, Open: openDSN}
@@ -51,12 +54,24 @@ func ConfigFrom(dsn *brokers.DSN) (Config, error) {
 		Compression:   Compression(enum(dsn, "compression", "none", "gzip", "snappy", "lz4", "zstd")),
 		BatchMessages: dsn.Int("batch_messages", 0, 1, maxBatchMessages),
 		BatchBytes:    dsn.Bytes("batch_bytes", 0),
+
+		Assignor:         Assignor(enum(dsn, "assignor", "cooperative-sticky", "range")),
+		InstanceID:       dsn.Text("instance_id", ""),
+		OffsetReset:      OffsetReset(enum(dsn, "offset_reset", "earliest", "latest", "fail")),
+		ReadUncommitted:  dsn.Bool("read_uncommitted", false),
+		FetchBytes:       dsn.Bytes("fetch_bytes", 0),
+		BufferBytes:      dsn.Bytes("buffer_bytes", 0),
+		MaxInflatedBytes: dsn.Bytes("max_inflated_bytes", 0),
 	}
 	for _, d := range []struct {
 		name string
 		to   *time.Duration
 	}{
 		{"linger", &cfg.Linger},
+		{"session_timeout", &cfg.SessionTimeout},
+		{"heartbeat_interval", &cfg.HeartbeatInterval},
+		{"rebalance_timeout", &cfg.RebalanceTimeout},
+		{"fetch_wait", &cfg.FetchWait},
 		{"dial_timeout", &cfg.DialTimeout},
 		{"request_timeout", &cfg.RequestTimeout},
 		{"retry_min", &cfg.RetryMin},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -258,4 +259,27 @@ func (m *metadata) controllerNode() int32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.controller
+}
+
+// counts asks the cluster how many partitions topics have; those that do not exist
+// are left out.
+func (m *metadata) counts(ctx context.Context, topics map[string]bool) (map[string]int, error) {
+	names := slices.Sorted(maps.Keys(topics))
+	for name, err := range m.refresh(ctx, names...) {
+		if !errors.Is(err, brokers.ErrUnknownTopic) {
+			return nil, fmt.Errorf("topic %q: %w", name, err)
+		}
+	}
+	return m.known(nil, names), nil
+}
+
+// known is how many partitions topics have, as far as is known, of two lists.
+func (m *metadata) known(also map[string]int, topics []string) map[string]int {
+	counts := map[string]int{}
+	for _, name := range slices.AppendSeq(slices.Clone(topics), maps.Keys(also)) {
+		if t, ok := m.cached(name); ok {
+			counts[name] = len(t.leaders)
+		}
+	}
+	return counts
 }

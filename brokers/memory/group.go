@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/balance"
 )
 
 // group is a consumer group. All of it needs Server.mu.
@@ -99,7 +100,7 @@ func (g *group) heirs(slots []slot) []*subscription {
 	}
 	may := func(i, m int) bool { return g.may(slots[i], g.members[m]) }
 	heirs := make([]*subscription, len(slots))
-	for i, m := range balance(holders, len(g.members), may) {
+	for i, m := range balance.Even(holders, len(g.members), may) {
 		if m >= 0 {
 			heirs[i] = g.members[m]
 		}

@@ -1,4 +1,4 @@
-package memory
+package balance
 
 import (
 	"slices"
@@ -7,7 +7,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestBalanceKeepsAndEvens(t *testing.T) {
+func TestEvenKeepsAndEvens(t *testing.T) {
 	all := func(int, int) bool { return true }
 	for _, c := range []struct {
 		name    string
@@ -21,7 +21,7 @@ func TestBalanceKeepsAndEvens(t *testing.T) {
 		{"an odd one stays", []int{0, 0, 1}, 2, []int{0, 0, 1}},
 		{"a leaver's go to the light", []int{0, -1, -1, 1, 1}, 2, []int{0, 0, 0, 1, 1}},
 	} {
-		got := balance(c.holders, c.members, all)
+		got := Even(c.holders, c.members, all)
 		slices.Sort(got)
 		slices.Sort(c.want)
 		if !slices.Equal(got, c.want) {
@@ -40,7 +40,7 @@ func TestBalanceProperties(t *testing.T) {
 			denied[[2]int{rapid.IntRange(0, 20).Draw(t, "p"), rapid.IntRange(0, 5).Draw(t, "m")}] = true
 		}
 		may := func(p, m int) bool { return !denied[[2]int{p, m}] }
-		got := balance(holders, members, may)
+		got := Even(holders, members, may)
 
 		load := make([]int, members)
 		for p, m := range got {
@@ -67,7 +67,7 @@ func TestBalanceProperties(t *testing.T) {
 				moved++
 			}
 		}
-		if again := balance(got, members, may); !slices.Equal(again, got) {
+		if again := Even(got, members, may); !slices.Equal(again, got) {
 			t.Fatalf("balanced again %v becomes %v", got, again)
 		}
 		if surplus := surplusOf(holders, members); moved > surplus {

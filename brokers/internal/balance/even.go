@@ -1,12 +1,12 @@
-package memory
+package balance
 
 import "slices"
 
-// balance decides who is to own each partition. holders says who has it now,
+// Even decides who is to own each partition. holders says who has it now,
 // as a member's number or -1, and may whether a member can have it. A holder
 // that is no more, or may not, loses it; otherwise only what evenness demands
 // moves: members with the same choice end within one of each other.
-func balance(holders []int, members int, may func(partition, member int) bool) []int {
+func Even(holders []int, members int, may func(partition, member int) bool) []int {
 	b := balancer{owners: slices.Clone(holders), load: make([]int, members), may: may}
 	for p, m := range b.owners {
 		if m >= 0 && may(p, m) {

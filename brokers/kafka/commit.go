@@ -1,0 +1,242 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/offsetcommit"
+)
+
+// commits sends the positions of a subscription's epochs: all that have changed in
+// one request, each AckInterval, or at once when an epoch is to end. A position is
+// sent by the membership under which its partition is owned, and for no epoch that
+// has ended; so none moves back or passes what a later owner has not settled.
+type commits struct {
+	s    *subscription
+	poke chan struct{} // of one: somebody waits
+
+	// sending is held while a request is under way.
+	sending sync.Mutex
+
+	mu      sync.Mutex
+	waiting map[*partition][]chan error
+	bare    bool // the cluster takes no metadata as long as ours
+	err     error
+}
+
+func newCommits(s *subscription) *commits {
+	return &commits{s: s, poke: make(chan struct{}, 1), waiting: map[*partition][]chan error{}}
+}
+
+// flush waits until the cluster has the position of an epoch that settles no more.
+// An error means that it may not.
+func (c *commits) flush(ctx context.Context, p *partition) error {
+	done := make(chan error, 1)
+	c.mu.Lock()
+	c.waiting[p] = append(c.waiting[p], done)
+	c.mu.Unlock()
+	wake(c.poke)
+	select {
+	case err := <-done:
+		return err
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// settle waits until no request is under way.
+func (c *commits) settle() {
+	c.sending.Lock()
+	c.sending.Unlock() //nolint:staticcheck // the wait is all that is wanted
+}
+
+// run sends until the subscription ends.
+func (c *commits) run() {
+	beat := time.NewTicker(c.s.cfg.AckInterval)
+	defer beat.Stop()
+	for failures := 0; ; {
+		select {
+		case <-c.s.ctx.Done():
+			return
+		case <-c.poke:
+		case <-beat.C:
+		}
+		err := c.send(c.s.ctx)
+		if c.note(err); err == nil {
+			failures = 0
+			continue
+		}
+		if failures++; !c.s.b.client.pause(c.s.ctx, failures-1) {
+			return
+		}
+		wake(c.poke)
+	}
+}
+
+func (c *commits) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+// fault is why the last request failed; nil if it did not.
+func (c *commits) fault() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// pendingCommit is the position of an epoch that is to be sent.
+type pendingCommit struct {
+	p        *partition
+	position int64
+	mark     memoMark
+	metadata string
+}
+
+// send sends what has changed. An error says that some of it is to be sent again.
+func (c *commits) send(ctx context.Context) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	as, owned := c.s.ownership()
+	due := c.gather(owned)
+	if len(due) == 0 {
+		return nil
+	}
+	if as.generation == noGeneration {
+		return nil // all epochs are about to end
+	}
+	codes, err := c.commit(ctx, as, due)
+	if err != nil {
+		return err
+	}
+	for i := range due {
+		if failed := c.committed(as, &due[i], codes[due[i].p.place]); failed != nil {
+			err = errors.Join(err, failed)
+		}
+	}
+	return err
+}
+
+// gather collects what has changed, and answers those who wait for what has not.
+func (c *commits) gather(owned []*partition) []pendingCommit {
+	var due []pendingCommit
+	for _, p := range owned {
+		position, metadata, mark, changed := p.feed.progress()
+		if !changed {
+			c.answer(p, nil)
+			continue
+		}
+		if c.isBare() {
+			metadata = ""
+		}
+		due = append(due, pendingCommit{p, position, mark, metadata})
+	}
+	slices.SortFunc(due, func(a, b pendingCommit) int { return comparePlaces(a.p.place, b.p.place) })
+	return due
+}
+
+func (c *commits) isBare() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bare
+}
+
+// commit sends one request.
+func (c *commits) commit(ctx context.Context, as identity, due []pendingCommit) (map[place]int16, error) {
+	request := &offsetcommit.Request{
+		GroupID: c.s.cfg.Group, GenerationID: as.generation, MemberID: as.member, GroupInstanceID: as.instance,
+	}
+	for i := range due {
+		d, last := &due[i], len(request.Topics)-1
+		if last < 0 || request.Topics[last].Name != d.p.topic {
+			request.Topics = append(request.Topics, offsetcommit.RequestTopic{Name: d.p.topic})
+			last++
+		}
+		request.Topics[last].Partitions = append(request.Topics[last].Partitions, offsetcommit.RequestPartition{
+			PartitionIndex: d.p.place.partition, CommittedOffset: d.position, CommittedLeaderEpoch: -1, CommittedMetadata: d.metadata,
+		})
+	}
+	answer, err := c.s.b.client.deliver(ctx, request)
+	if err != nil {
+		c.s.b.client.forgetCoordinator(groupCoordinator, c.s.cfg.Group)
+		return nil, err
+	}
+	codes := map[place]int16{}
+	for _, t := range answer.(*offsetcommit.Response).Topics {
+		for _, p := range t.Partitions {
+			codes[place{t.Name, p.PartitionIndex}] = p.ErrorCode
+		}
+	}
+	return codes, nil
+}
+
+// committed does what the cluster's answer to one position means. An error says
+// that it is to be sent again.
+func (c *commits) committed(as identity, d *pendingCommit, code int16) error {
+	err := codeError(code)
+	switch {
+	case err == nil:
+		d.p.feed.stored(d.position, d.mark)
+		c.answer(d.p, nil)
+		return nil
+	case errors.Is(err, kafkago.OffsetMetadataTooLarge):
+		c.mu.Lock()
+		c.bare = true
+		c.mu.Unlock()
+	case errors.Is(err, kafkago.UnknownMemberId), errors.Is(err, kafkago.IllegalGeneration), errors.Is(err, kafkago.FencedInstanceID):
+		if c.s.member.disowned(as, err) {
+			return nil
+		}
+	case errors.Is(err, kafkago.RebalanceInProgress), transient(err):
+		c.s.b.client.forgetCoordinator(groupCoordinator, c.s.cfg.Group)
+	default:
+		err = fmt.Errorf("kafka: position of group %q in partition %d of topic %q: %w", c.s.cfg.Group, d.p.place.partition, d.p.topic, err)
+		c.answer(d.p, err)
+		return err
+	}
+	return fmt.Errorf("kafka: position of group %q in partition %d of topic %q: %w", c.s.cfg.Group, d.p.place.partition, d.p.topic, err)
+}
+
+// answer tells who waits for an epoch's position.
+func (c *commits) answer(p *partition, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, done := range c.waiting[p] {
+		done <- err
+	}
+	delete(c.waiting, p)
+}
+
+// choose has the cluster store where epochs are to begin.
+func (c *commits) choose(ctx context.Context, places []place, begin map[place]beginning) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	as, _ := c.s.ownership()
+	if as.generation == noGeneration {
+		return errExpelled
+	}
+	due := make([]pendingCommit, 0, len(places))
+	for _, p := range places {
+		b := begin[p]
+		due = append(due, pendingCommit{p: &partition{place: p}, position: b.offset, metadata: b.memo.text(b.offset)})
+	}
+	slices.SortFunc(due, func(a, b pendingCommit) int { return comparePlaces(a.p.place, b.p.place) })
+	codes, err := c.commit(ctx, as, due)
+	if err != nil {
+		return err
+	}
+	for p, code := range codes {
+		if err := codeError(code); err != nil {
+			return fmt.Errorf("kafka: first position of group %q in partition %d of topic %q: %w", c.s.cfg.Group, p.partition, p.topic, err)
+		}
+	}
+	return nil
+}

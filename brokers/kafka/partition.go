@@ -1,0 +1,149 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// epochs numbers the epochs of this process.
+var epochs atomic.Uint64
+
+// Why an epoch has ended.
+var (
+	errReleased   = errors.New("given back")
+	errNotDrained = errors.New("not given back within DrainTimeout")
+	errLease      = errors.New("the coordinator was not heard for SessionTimeout")
+	errExpelled   = errors.New("the group goes on without this member")
+	errOutOfRange = errors.New("the log does not have the position any more")
+	errTopicGone  = errors.New("the topic was deleted")
+	errLeft       = errors.New("the subscription was closed")
+)
+
+// partition is an epoch. See [brokers.Partition].
+type partition struct {
+	place
+	sub   *subscription
+	feed  *feed
+	epoch uint64
+
+	ctx      context.Context
+	cancel   context.CancelCauseFunc
+	revoking chan struct{}
+
+	// Guarded by the subscription's lock.
+	revoked bool        // revoking is closed
+	timer   *time.Timer // ends the epoch when its owner does not give it back
+
+	closeOnce sync.Once
+	closed    chan struct{}
+	result    error
+}
+
+var _ brokers.Partition = (*partition)(nil)
+
+func newPartition(s *subscription, p place, at beginning) *partition {
+	x := &partition{
+		place: p, sub: s, epoch: epochs.Add(1),
+		revoking: make(chan struct{}), closed: make(chan struct{}),
+	}
+	x.ctx, x.cancel = context.WithCancelCause(context.Background())
+	x.feed = newFeed(s.fetcher, p, x.epoch, at)
+	return x
+}
+
+// Topic implements [brokers.Partition].
+func (p *partition) Topic() string { return p.topic }
+
+// ID implements [brokers.Partition].
+func (p *partition) ID() int32 { return p.place.partition }
+
+// Epoch implements [brokers.Partition].
+func (p *partition) Epoch() uint64 { return p.epoch }
+
+// Context implements [brokers.Partition].
+func (p *partition) Context() context.Context { return p.ctx }
+
+// Revoking implements [brokers.Partition].
+func (p *partition) Revoking() <-chan struct{} { return p.revoking }
+
+// Fetch implements [brokers.Partition].
+func (p *partition) Fetch(ctx context.Context, limit brokers.FetchLimit) ([]brokers.Message, error) {
+	for {
+		select {
+		case <-p.revoking:
+			return nil, brokers.ErrRevoked
+		case <-p.ctx.Done():
+			return nil, context.Cause(p.ctx)
+		default:
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if got := p.feed.take(limit); len(got) > 0 {
+			return got, nil
+		}
+		select {
+		case <-p.feed.more:
+		case <-p.revoking:
+		case <-p.ctx.Done():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Ack implements [brokers.Partition].
+func (p *partition) Ack(a brokers.Ack) error {
+	if p.feed.settle(a) {
+		return nil
+	}
+	if p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
+	}
+	return fmt.Errorf("%w: %w", brokers.ErrRevoked, errReleased)
+}
+
+// Close implements [brokers.Partition].
+func (p *partition) Close(ctx context.Context) error {
+	p.closeOnce.Do(func() {
+		p.result = p.close(ctx)
+		close(p.closed)
+	})
+	<-p.closed
+	return p.result
+}
+
+func (p *partition) close(ctx context.Context) error {
+	p.feed.stop()
+	if p.ctx.Err() != nil {
+		p.sub.released(p)
+		return nil // what was not acknowledged in time was not acknowledged
+	}
+	err := p.sub.commits.flush(ctx, p)
+	p.end(errReleased)
+	if ctx.Err() == nil {
+		p.sub.commits.settle()
+		p.sub.released(p)
+		return err
+	}
+	p.sub.letGo(p)
+	return err
+}
+
+// end ends the epoch. It may be repeated.
+func (p *partition) end(cause error) {
+	p.feed.stop()
+	p.cancel(fmt.Errorf("%w: %w", brokers.ErrRevoked, cause))
+}
+
+// forgive stops waiting for the owner. It needs the subscription's lock.
+func (p *partition) forgive() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
