@@ -20,6 +20,11 @@ type Broker struct {
 	link   *link
 	topics *topics
 
+	encoders sync.Pool // of core messages
+	slow     sync.Map  // of *nats.Subscription: whom to tell that it is too slow
+	life     context.Context
+	end      context.CancelFunc
+
 	mu            sync.Mutex
 	closed        bool
 	senders       map[*sender]*brokers.Publisher
@@ -37,6 +42,7 @@ func newBroker(cfg Config) *Broker {
 		subscriptions: map[*subscription]struct{}{},
 	}
 	b.topics = newTopics(b)
+	b.life, b.end = context.WithCancel(context.Background())
 	return b
 }
 
@@ -52,6 +58,7 @@ func (b *Broker) Features() brokers.Features {
 		DeliveryCount:  each,
 		Deduplication:  true,
 		TTL:            true,
+		RequestReply:   true,
 	}
 }
 
@@ -112,6 +119,7 @@ func (b *Broker) close() {
 	for _, p := range publishers {
 		closing.Go(func() { _ = p.Close(ended) }) // each message is reported by itself
 	}
+	b.end()
 	closing.Wait()
 	b.nc.Close()
 }

@@ -32,7 +32,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	}
 	cfg = cfg.withDefaults()
 	b := newBroker(cfg)
-	nc, err := dial(ctx, cfg, b.link)
+	nc, err := dial(ctx, b)
 	if err != nil {
 		return nil, openError(cfg, step(err), err)
 	}
@@ -45,7 +45,8 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 }
 
 // dial connects. The client itself knows no context, only a time per server.
-func dial(ctx context.Context, cfg Config, l *link) (*nats.Conn, error) {
+func dial(ctx context.Context, b *Broker) (*nats.Conn, error) {
+	cfg := b.cfg
 	timeout := cfg.RequestTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
@@ -56,10 +57,11 @@ func dial(ctx context.Context, cfg Config, l *link) (*nats.Conn, error) {
 	if timeout <= 0 {
 		return nil, context.DeadlineExceeded
 	}
-	return nats.Connect(strings.Join(cfg.Servers, ","), options(cfg, timeout, l)...)
+	return nats.Connect(strings.Join(cfg.Servers, ","), options(b, timeout)...)
 }
 
-func options(cfg Config, timeout time.Duration, l *link) []nats.Option {
+func options(b *Broker, timeout time.Duration) []nats.Option {
+	cfg, l := b.cfg, b.link
 	options := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.Timeout(timeout),
@@ -80,8 +82,17 @@ func options(cfg Config, timeout time.Duration, l *link) []nats.Option {
 	return append(options,
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.lost(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { l.complaint(err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { b.complaint(sub, err) }),
 	)
+}
+
+// complaint takes what the client says beside connection events.
+func (b *Broker) complaint(sub *nats.Subscription, err error) {
+	if tell, ok := b.slow.Load(sub); ok && errors.Is(err, nats.ErrSlowConsumer) {
+		tell.(func())()
+		return
+	}
+	b.link.complaint(err)
 }
 
 // reconnectDelay doubles from 20 ms to longest, and is between its half and

@@ -73,8 +73,17 @@ func decode(m *nats.Msg, d delivery, stream string) brokers.Message {
 	if out.Payload == nil {
 		out.Payload = []byte{}
 	}
+	decodeHeader(m, &out)
+	if out.ID == "" {
+		out.ID = stream + "/" + strconv.FormatUint(d.seq, 10)
+	}
+	return out
+}
+
+// decodeHeader fills in what m's headers carry.
+func decodeHeader(m *nats.Msg, out *brokers.Message) {
 	// One piece of memory holds the key and all values.
-	users, size := measure(m.Header, &out)
+	users, size := measure(m.Header, out)
 	room := make([]byte, 0, size)
 	if key, ok := m.Header[keyHeader]; ok {
 		out.Key, room = carve(room, key[0])
@@ -83,14 +92,10 @@ func decode(m *nats.Msg, d delivery, stream string) brokers.Message {
 		out.Headers = headers(m.Header, users, room)
 	}
 	if text := m.Header.Get(brokers.BinHeader); text != "" {
-		unpack(&out, text)
+		unpack(out, text)
 	} else if text := m.Header.Get(orderHeader); text != "" {
 		reorder(out.Headers, text)
 	}
-	if out.ID == "" {
-		out.ID = stream + "/" + strconv.FormatUint(d.seq, 10)
-	}
-	return out
 }
 
 // measure sets the fields of m that headers carry. It counts the users' headers,

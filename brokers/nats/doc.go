@@ -3,7 +3,7 @@
 //
 // # Delivery
 //
-// At least once, in order per partition. A topic is a stream with one subject
+// JetStream: at least once, in order per partition. A topic is a stream with one subject
 // per partition; a group has one durable consumer per partition, with explicit
 // acknowledgements. Of the members that are attached to a partition the server
 // pins one, which owns it; that one is told from all others by its pin, and
@@ -29,6 +29,12 @@
 // is sent again after a lost confirmation is stored once, within the stream's
 // duplicate window (Config.DedupWindow). A key is in order because the Publisher
 // has one message of it unconfirmed at a time.
+//
+// # Core NATS
+//
+// [Core] publishes and listens without JetStream, at most once. Requests and
+// their replies ([brokers.Requests]) go that way too, on subjects below
+// troupe.requests.
 //
 // # What is stored how
 //

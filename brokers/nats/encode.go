@@ -68,7 +68,9 @@ func (e *encoder) reset(m *brokers.Message) {
 
 // fields sets the headers of m's fields.
 func (e *encoder) fields(m *brokers.Message) {
-	e.add(idHeader, m.ID)
+	if m.ID != "" {
+		e.add(idHeader, m.ID)
+	}
 	if m.Key != nil && plainText(m.Key) {
 		e.add(keyHeader, string(m.Key))
 	}
