@@ -2,6 +2,7 @@ package nats
 
 import (
 	"cmp"
+	"crypto/tls"
 	"fmt"
 	"time"
 
@@ -33,10 +34,23 @@ type Config struct {
 	// User and Password log in. Default to none.
 	User     string
 	Password brokers.Secret
+	// Token, NKey and Credentials log in otherwise: by a token, by the seed of a
+	// user's nkey, or by what a credentials file holds. Of these, CredentialsFile
+	// and User one at most can be given. Default to none.
+	Token       brokers.Secret
+	NKey        brokers.Secret
+	Credentials brokers.Secret
+	// CredentialsFile is the path of a credentials file, which is read for each
+	// connection, so that it may be exchanged. Defaults to none.
+	CredentialsFile string
+	// TLS encrypts the connections, with a client certificate if it has one;
+	// TLSFirst begins with it, as servers with handshake_first want. Default to
+	// what the server asks for.
+	TLS      *tls.Config
+	TLSFirst bool
 	// Name is the connection's name on the server. Defaults to "troupe".
 	Name string
-	// Options are more options of the NATS client, applied last: TLS, NKeys,
-	// credentials. The driver sets the handlers of connection events itself.
+	// Options are more options of the NATS client, applied last. The driver sets the handlers of connection events itself.
 	Options []nats.Option
 	// Logger gets one line when the connection is lost and one when it is back.
 	// Defaults to none.
@@ -117,7 +131,7 @@ func (c Config) validate() error {
 	if c.Acks > AcksPrefix {
 		return fmt.Errorf("%w: nats.Config.Acks is unknown: %d", brokers.ErrInvalid, c.Acks)
 	}
-	return nil
+	return c.checkLogin()
 }
 
 func (c Config) withDefaults() Config {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	cfg = cfg.withDefaults()
 	b := newBroker(cfg)
 	nc, err := dial(ctx, b)
+	if errors.Is(err, brokers.ErrInvalid) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, openError(cfg, step(err), err)
 	}
@@ -57,10 +61,14 @@ func dial(ctx context.Context, b *Broker) (*nats.Conn, error) {
 	if timeout <= 0 {
 		return nil, context.DeadlineExceeded
 	}
-	return nats.Connect(strings.Join(cfg.Servers, ","), options(b, timeout)...)
+	secure, err := cfg.security()
+	if err != nil {
+		return nil, err
+	}
+	return nats.Connect(strings.Join(cfg.Servers, ","), options(b, timeout, secure)...)
 }
 
-func options(b *Broker, timeout time.Duration) []nats.Option {
+func options(b *Broker, timeout time.Duration, secure []nats.Option) []nats.Option {
 	cfg, l := b.cfg, b.link
 	options := []nats.Option{
 		nats.Name(cfg.Name),
@@ -75,9 +83,7 @@ func options(b *Broker, timeout time.Duration) []nats.Option {
 		nats.PingInterval(cfg.RequestTimeout),
 		nats.MaxPingsOutstanding(2),
 	}
-	if cfg.User != "" {
-		options = append(options, nats.UserInfo(cfg.User, cfg.Password.Reveal()))
-	}
+	options = append(options, secure...)
 	options = append(options, cfg.Options...)
 	return append(options,
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.lost(err) }),
@@ -168,6 +174,7 @@ func step(err error) string {
 		hostname  x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
+		remote    *net.OpError
 	)
 	switch {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired),
@@ -175,7 +182,8 @@ func step(err error) string {
 		return brokers.StepAuth
 	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted),
 		errors.As(err, &record), errors.As(err, &authority), errors.As(err, &hostname),
-		errors.As(err, &invalid), errors.As(err, &verify):
+		errors.As(err, &invalid), errors.As(err, &verify),
+		errors.As(err, &remote) && remote.Op == "remote error": // an alert of TLS
 		return brokers.StepTLS
 	}
 	return brokers.StepDial

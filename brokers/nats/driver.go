@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -13,12 +14,19 @@ import (
 // options are fields of [Config]: name, replicas, max_age, max_bytes,
 // dedup_window, pinned_ttl, acks (each or prefix), ack_wait, prefetch,
 // prefetch_bytes, member_interval, failover_after, request_timeout,
-// publish_timeout and reconnect_wait.
-var Driver = brokers.Driver{Schemes: []string{"nats"}, Open: openDSN}
+// publish_timeout and reconnect_wait. Instead of user and password there may be
+// token, nkey (a seed), each also as token_file, token_env and so on, or
+// credentials_file or credentials_env. With TLS, "nats+tls://" or "tls://", also
+// ca_file, cert_file, key_file, server_name and tls_first.
+var Driver = brokers.Driver{Schemes: []string{"nats", "nats+tls", "tls"}, Open: openDSN}
 
 func openDSN(ctx context.Context, dsn *brokers.DSN) (brokers.Broker, error) {
 	cfg := ConfigFrom(dsn)
-	if err := dsn.Finish(); err != nil {
+	err := errors.Join(readTLS(dsn, &cfg), readLogin(dsn, &cfg))
+	if unknown := dsn.Finish(); unknown != nil {
+		return nil, unknown
+	}
+	if err != nil {
 		return nil, err
 	}
 	if dsn.Path != "" && dsn.Path != "/" {
