@@ -143,6 +143,16 @@ func (m *machine[S]) replied(r Replied[S]) error {
 	return nil
 }
 
+// replyError is what a step's own function said of a reply.
+type replyError struct {
+	key string
+	err error
+}
+
+func (e *replyError) Error() string { return fmt.Sprintf("sagas: reply to %s: %v", e.key, e.err) }
+
+func (e *replyError) Unwrap() error { return e.err }
+
 // atWork says whether a result of the work would still count.
 func (m *machine[S]) atWork() bool { return m.in.Status == Running || m.in.Status == Compensating }
 
@@ -159,7 +169,7 @@ func (m *machine[S]) take(r Replied[S]) error {
 	}
 	state, err := a.accepted(m.in.State, r.Reply)
 	if err != nil {
-		return fmt.Errorf("sagas: reply to %s: %w", r.Key, err)
+		return &replyError{r.Key, err}
 	}
 	m.in.State = state
 	return nil
@@ -242,7 +252,7 @@ func (m *machine[S]) failed(err error) {
 	case supervision.Suspend: // whatever the infrastructure does, the time is what counts
 		after = max(after, time.Second)
 	default:
-		m.lost(v.Reason)
+		m.lost(fmt.Sprintf("given up at attempt %d: %v", w.Attempt, err))
 		return
 	}
 	if giveUp > 0 && m.now.Add(after).Sub(w.Since) > giveUp {

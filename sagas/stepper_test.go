@@ -204,7 +204,7 @@ func TestRejectedCompensation(t *testing.T) {
 				}
 			}
 			r.expect(Stuck, "s1 do 1", "s2 do 1", "s3 do 1", "s2 undo 1", "s2 undo 2", "s2 undo 3")
-			if !strings.Contains(r.log[len(r.log)-1].Reason, "3 attempts") || r.in.Work.Step != 1 {
+			if !strings.Contains(r.log[len(r.log)-1].Reason, "attempt 3: rejected: already shipped") || r.in.Work.Step != 1 {
 				t.Errorf("stuck at step %d: %v", r.in.Work.Step, r.log[len(r.log)-1])
 			}
 			if err := r.tell(OperatorActed{Operation: operation, Who: "ann", Reason: "called them"}); err != nil {

@@ -1,0 +1,272 @@
+package sagas
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// ErrConfig is wrapped by errors of [Open], which name the field.
+var ErrConfig = errors.New("sagas: config")
+
+// VersionError says that instances are in flight whose version this program
+// neither has nor can migrate. Deploy one that can.
+type VersionError struct {
+	Definition string
+	Version    int
+	// Instances is how many there are.
+	Instances int64
+}
+
+// Error names the definition and the version.
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("sagas: %d instances of %q are in flight at version %d, of which there is neither a definition nor a migration",
+		e.Instances, e.Definition, e.Version)
+}
+
+// Config of a Runner.
+type Config[S any] struct {
+	// Definitions are the versions of one saga. New instances begin with the
+	// latest; the others go on with theirs. Required.
+	Definitions []*Definition[S]
+	// Migrate brings an instance from the version that is the key to the next one,
+	// when it is loaded and there is no definition of its version. Its Outcomes and
+	// Work must be those of the next version's steps.
+	Migrate map[int]func(Instance[S]) (Instance[S], error)
+	// Store keeps the instances. Required.
+	Store Store
+	// Name tells runners of one store apart; a runner that starts again under its
+	// name resumes at once what it was at. Defaults to the host's name.
+	Name string
+	// Replies is the topic to which participants reply. Required if a step is a
+	// Send. Read it with [Runner.Subscription].
+	Replies string
+	// DeadLetters is the topic for replies that nobody waits for. Required with
+	// Replies.
+	DeadLetters string
+	// Events is the topic for what happens to instances, as [Lifecycle] in JSON.
+	// Defaults to none.
+	Events string
+	// Observe is told the same after each commit. It must be quick. Defaults to
+	// none.
+	Observe func(Lifecycle)
+	// MaxEarly is how many replies are kept that come before their instance was
+	// started, and EarlyFor how long. Default to 10,000 and 5 min.
+	MaxEarly int
+	EarlyFor time.Duration
+	// Calls is how many Calls may run at once. Defaults to 1,024.
+	Calls int
+	// Retention is how long instances are kept after their end, with their log;
+	// after that their ids may be started again. Defaults to 7 days.
+	Retention time.Duration
+	// Poll is how often the store is asked for timers that others have set, and
+	// for early replies. Defaults to 500 ms.
+	Poll time.Duration
+	// Logger gets a line for each failure, and for each instance that is stuck.
+	// Defaults to none.
+	Logger *zap.Logger
+}
+
+func (c Config[S]) withDefaults() Config[S] {
+	if c.Name == "" {
+		c.Name, _ = os.Hostname() // validate refuses an empty one
+	}
+	c.MaxEarly = cmp.Or(c.MaxEarly, 10_000)
+	c.EarlyFor = cmp.Or(c.EarlyFor, 5*time.Minute)
+	c.Calls = cmp.Or(c.Calls, 1024)
+	c.Retention = cmp.Or(c.Retention, 7*24*time.Hour)
+	c.Poll = cmp.Or(c.Poll, 500*time.Millisecond)
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c
+}
+
+func (c *Config[S]) validate() error {
+	var errs []error
+	fault := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrConfig}, args...)...))
+	}
+	if len(c.Definitions) == 0 {
+		fault("Definitions is empty")
+	}
+	sends := false
+	versions := make(map[int]bool)
+	for _, d := range c.Definitions {
+		if err := d.Validate(); err != nil {
+			fault("Definitions: %w", err)
+		}
+		if d.Name != c.Definitions[0].Name {
+			fault("Definitions: %q is another saga than %q", d.Name, c.Definitions[0].Name)
+		}
+		if versions[d.Version] {
+			fault("Definitions: version %d is there twice", d.Version)
+		}
+		versions[d.Version] = true
+		sends = sends || d.sends()
+	}
+	if c.Store == nil {
+		fault("Store is required")
+	}
+	if c.Name == "" {
+		fault("Name is empty, and the host has none")
+	}
+	if sends && c.Replies == "" {
+		fault("Replies is required: a step sends a command")
+	}
+	if c.Replies != "" && (c.DeadLetters == "" || c.DeadLetters == c.Replies) {
+		fault("DeadLetters is required with Replies, and another topic")
+	}
+	for name, n := range map[string]int64{
+		"MaxEarly": int64(c.MaxEarly), "EarlyFor": int64(c.EarlyFor), "Calls": int64(c.Calls),
+		"Retention": int64(c.Retention), "Poll": int64(c.Poll),
+	} {
+		if n < 0 {
+			fault("%s is negative", name)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sends says whether a step sends commands.
+func (d *Definition[S]) sends() bool {
+	return slices.ContainsFunc(d.Steps, func(s Step[S]) bool {
+		return s.Do.command != nil || s.Undo.command != nil || s.Query.command != nil
+	})
+}
+
+// Runner runs the sagas of one name. Several may run those of one store, in one
+// process or many. All methods may be called concurrently.
+type Runner[S any] struct {
+	cfg     Config[S]
+	name    string // of the saga
+	latest  *Definition[S]
+	byVer   map[int]*Definition[S]
+	log     *zap.Logger
+	commits committer
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	slots  chan struct{} // one for each Call that runs
+	due    chan struct{} // a timer may be due earlier than was thought
+
+	mu      sync.Mutex
+	closed  bool
+	nextDue time.Time
+	cells   map[string]*cell[S]
+	waiters map[string]*waiter
+}
+
+// Open checks the config, refuses to begin if instances are in flight that it
+// cannot go on with ([*VersionError]), and resumes what a runner of that name was
+// at. Close it.
+func Open[S any](ctx context.Context, cfg Config[S]) (*Runner[S], error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	r := &Runner[S]{
+		cfg: cfg, name: cfg.Definitions[0].Name, byVer: make(map[int]*Definition[S]), log: cfg.Logger.With(zap.String("saga", cfg.Definitions[0].Name)),
+		slots: make(chan struct{}, cfg.Calls), due: make(chan struct{}, 1),
+		cells: make(map[string]*cell[S]), waiters: make(map[string]*waiter),
+	}
+	for _, d := range cfg.Definitions {
+		r.byVer[d.Version] = d
+	}
+	r.latest = r.byVer[slices.Max(slices.Collect(maps.Keys(r.byVer)))]
+	if err := r.checkVersions(ctx); err != nil {
+		return nil, err
+	}
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	r.commits.store = cfg.Store
+	if err := r.resume(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	r.wg.Go(r.keepTime)
+	r.wg.Go(r.keepHouse)
+	return r, nil
+}
+
+// checkVersions looks for instances that nobody can go on with.
+func (r *Runner[S]) checkVersions(ctx context.Context) error {
+	counts, err := r.cfg.Store.InFlight(ctx, r.name)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, version := range slices.Sorted(maps.Keys(counts)) {
+		if _, ok := r.target(version); !ok {
+			errs = append(errs, &VersionError{r.name, version, counts[version]})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// target is the version to which instances of another are migrated: their own, if
+// there is a definition of it.
+func (r *Runner[S]) target(version int) (int, bool) {
+	for r.byVer[version] == nil {
+		if r.cfg.Migrate[version] == nil {
+			return 0, false
+		}
+		version++
+	}
+	return version, true
+}
+
+// resume makes the Calls again that were under way.
+func (r *Runner[S]) resume(ctx context.Context) error {
+	q := Selection{Statuses: []Status{Running, Compensating}, Owner: r.cfg.Name, Limit: 1000}
+	for {
+		records, err := r.cfg.Store.List(ctx, r.name, q)
+		if err != nil {
+			return err
+		}
+		for i := range records {
+			c := r.enter(records[i].ID)
+			if err := c.take(r, records[i]); err != nil {
+				r.leave(c)
+				return err
+			}
+			calls := c.def.Resume(c.in)
+			r.carryOut(c, calls)
+			r.leave(c)
+		}
+		if len(records) < q.Limit {
+			return nil
+		}
+		q.After = records[len(records)-1].ID
+	}
+}
+
+// begin counts something that Close waits for. It returns false after Close.
+func (r *Runner[S]) begin() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.wg.Add(1)
+	}
+	return !r.closed
+}
+
+// Close ends the contexts of Calls that run, waits for them, and for what is being
+// committed. What they did not get to say is asked again by the next runner. Stop
+// the system that reads the replies before.
+func (r *Runner[S]) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.cancel()
+	r.wg.Wait()
+	r.commits.wg.Wait()
+	return nil
+}

@@ -1,0 +1,48 @@
+package sqlite_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	outboxsqlite "github.com/troupe-go/troupe/outbox/sqlite"
+	"github.com/troupe-go/troupe/sagas/sagatest"
+	"github.com/troupe-go/troupe/sagas/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T) (*outboxsqlite.Store, *sqlite.Store) {
+	t.Helper()
+	db, err := outboxsqlite.Open(t.Context(), filepath.Join(t.TempDir(), "app.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	store, err := sqlite.New(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db, store
+}
+
+func TestStore(t *testing.T) {
+	sagatest.TestStore(t, func(t *testing.T) sagatest.Opened {
+		db, store := open(t)
+		return sagatest.Opened{Store: store, Published: func(t *testing.T) (ids []string) {
+			rows, err := db.Rows(t.Context(), 0, 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range rows {
+				ids = append(ids, rows[i].Message.ID)
+			}
+			return ids
+		}}
+	})
+}
