@@ -115,6 +115,9 @@ func (c *commits) send(ctx context.Context) error {
 	}
 	codes, err := c.commit(ctx, as, due)
 	if err != nil {
+		for i := range due {
+			due[i].p.feed.unanswered()
+		}
 		return err
 	}
 	for i := range due {

@@ -32,6 +32,7 @@ type feed struct {
 	memo      memo
 	committed int64 // the position that the cluster has
 	sent      memoMark
+	doubt     bool // a position was sent whose fate is not known, and may arrive late
 
 	// Guarded by the fetcher's lock.
 	queue    feedQueue
@@ -250,7 +251,7 @@ func (f *feed) progress() (position int64, text string, mark memoMark, changed b
 	defer f.mu.Unlock()
 	position = f.position()
 	mark = memoMark{f.upTo, f.memo.settled.Len()}
-	if position == f.committed && mark == f.sent {
+	if position == f.committed && mark == f.sent && !(f.doubt && f.ended) {
 		return position, "", mark, false
 	}
 	return position, f.memo.text(position), mark, true
@@ -261,6 +262,15 @@ func (f *feed) stored(position int64, mark memoMark) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.committed, f.sent = max(f.committed, position), mark
+	f.doubt = f.doubt && !f.ended
+}
+
+// unanswered notes that it is not known whether the cluster has what was sent. It
+// may yet arrive, behind later ones: the last one of the epoch is sent in any case.
+func (f *feed) unanswered() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.doubt = true
 }
 
 // stop ends the feed: nothing is settled any more.

@@ -20,6 +20,10 @@ type groupMember struct {
 	// owned is what it has, as of a generation.
 	owned      []place
 	generation int32
+	// round makes each joining differ from the one before it. A coordinator takes
+	// one that says nothing new for the same membership, under which a position
+	// that was on its way when the member lost all could still arrive.
+	round uint32
 }
 
 // subscriptionVersion has the generation, which tells apart who had a partition
@@ -34,8 +38,9 @@ func encodeSubscription(m groupMember) []byte {
 		b = appendString(b, t)
 	}
 	// Java's consumers before 3.4 look for the generation here.
-	b = binary.BigEndian.AppendUint32(b, 4)
+	b = binary.BigEndian.AppendUint32(b, 8)
 	b = binary.BigEndian.AppendUint32(b, uint32(m.generation))
+	b = binary.BigEndian.AppendUint32(b, m.round)
 	b = appendPlaces(b, m.owned)
 	return binary.BigEndian.AppendUint32(b, uint32(m.generation))
 }

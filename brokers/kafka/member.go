@@ -195,6 +195,12 @@ func (m *member) join() (*joingroup.Response, error) {
 	}
 }
 
+func (m *member) rounds() uint32 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return uint32(m.round)
+}
+
 // introduction is the request to join.
 func (m *member) introduction() *joingroup.Request {
 	cfg := &m.s.b.client.cfg
@@ -212,8 +218,10 @@ func (m *member) introduction() *joingroup.Request {
 		SessionTimeoutMS: int32(cfg.SessionTimeout / time.Millisecond), RebalanceTimeoutMS: int32(rebalance / time.Millisecond),
 		ProtocolType: "consumer",
 		Protocols: []joingroup.RequestProtocol{{
-			Name:     cfg.Assignor.name(),
-			Metadata: encodeSubscription(groupMember{topics: m.s.cfg.Topics, owned: held, generation: who.generation}),
+			Name: cfg.Assignor.name(),
+			Metadata: encodeSubscription(groupMember{
+				topics: m.s.cfg.Topics, owned: held, generation: who.generation, round: m.rounds(),
+			}),
 		}},
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/kafka"
 	"github.com/troupe-go/troupe/brokers/nats"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
 	"github.com/troupe-go/troupe/supervision/deadletters"
@@ -43,7 +44,7 @@ func main() {
 }
 
 func drivers() []brokers.Driver {
-	return []brokers.Driver{nats.Driver, embedded.Driver}
+	return []brokers.Driver{nats.Driver, embedded.Driver, kafka.Driver}
 }
 
 // run is the command with its surroundings. It returns the exit status.

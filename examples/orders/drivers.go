@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/kafka"
 	"github.com/troupe-go/troupe/brokers/memory"
 	"github.com/troupe-go/troupe/brokers/nats"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
@@ -14,7 +15,7 @@ import (
 
 // drivers are the brokers that -broker can name.
 func drivers() []brokers.Driver {
-	return []brokers.Driver{memory.Driver, nats.Driver, embedded.Driver}
+	return []brokers.Driver{memory.Driver, nats.Driver, embedded.Driver, kafka.Driver}
 }
 
 // openBroker opens the broker of a DSN. Without one it is JetStream within this

@@ -11,6 +11,7 @@ import (
 
 // targets are all drivers that are tested. A member process finds its own here.
 var targets = map[string]func() chaos.Target{
+	"kafka":  kafkaTarget,
 	"memory": memoryTarget,
 	"nats":   natsTarget,
 }

@@ -33,6 +33,9 @@ type Target struct {
 	// which is nil if there is nothing to be mended. Default to none.
 	Blows map[string]func(ctx context.Context, topic, group string) (mend func(), err error)
 
+	// Unsure says that the driver calls unknown what was given up though it was not
+	// sent: it has no way back for what it was handed. Defaults to false.
+	Unsure bool
 	// Lease is how long an owner that cannot be reached keeps others out.
 	// Defaults to 0.
 	Lease time.Duration

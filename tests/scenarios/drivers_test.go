@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/kafka"
 	"github.com/troupe-go/troupe/brokers/memory"
 	"github.com/troupe-go/troupe/brokers/nats"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
@@ -25,6 +26,7 @@ var targets = []struct {
 	{name: "memory", dsn: "memory://"},
 	{name: "embedded", dsn: "nats://embedded?dir="},
 	{name: "nats", variable: "TEST_NATS_URL"},
+	{name: "kafka", variable: "TEST_KAFKA_URL"},
 }
 
 // onEach runs f with each broker.
@@ -45,7 +47,7 @@ func onEach(t *testing.T, f func(t *testing.T, broker brokers.Broker)) {
 					t.Skip(target.variable + " is not set")
 				}
 			}
-			broker, err := brokers.Open(t.Context(), dsn, memory.Driver, nats.Driver, embedded.Driver)
+			broker, err := brokers.Open(t.Context(), dsn, memory.Driver, nats.Driver, embedded.Driver, kafka.Driver)
 			if err != nil {
 				t.Fatal(err)
 			}
