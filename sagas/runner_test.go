@@ -247,7 +247,7 @@ func TestCompensationRejected(t *testing.T) {
 				r := w.open()
 				bad := w.start(r, "bad")
 				w.ends(w.start(r, "good"), sagas.Completed)
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				stuck, err := r.Instances(t.Context(), sagas.Selection{Statuses: []sagas.Status{sagas.Stuck}})
 				if err != nil || len(stuck) != 1 || stuck[0].ID != "bad" || !strings.Contains(stuck[0].Reason, "already shipped") {
 					t.Fatalf("stuck are %+v, %v", stuck, err)
@@ -309,15 +309,15 @@ func TestTimers(t *testing.T) {
 		}
 		r := w.open()
 		h := w.start(r, "1")
-		time.Sleep(62 * time.Second)
+		<-time.After(62 * time.Second)
 		if got := w.topics(); !slices.Equal(got, []string{"a", "a"}) {
 			t.Errorf("sent %q", got)
 		}
 		w.close(r)
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		w.cfg.Name = "other"
 		r = w.open()
-		time.Sleep(2 * time.Second)
+		<-time.After(2 * time.Second)
 		if got := w.topics(); len(got) != 3 {
 			t.Errorf("sent %q", got)
 		}
@@ -419,11 +419,11 @@ func TestEarlyReplies(t *testing.T) {
 		reply("never", "2")
 		reply("never", "2")
 		reply("many", "3") // one too many
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		w.ends(w.start(r, "soon"), sagas.Completed)
 		reply("soon", "1") // a repeat
 		reply("soon", "4") // late
-		time.Sleep(6 * time.Minute)
+		<-time.After(6 * time.Minute)
 		var reasons []string
 		for _, m := range w.messages() {
 			if m.Topic != "dead" {
@@ -501,7 +501,7 @@ func TestRetention(t *testing.T) {
 		r := w.open()
 		h := w.start(r, "1")
 		w.ends(h, sagas.Completed)
-		time.Sleep(3 * time.Minute)
+		<-time.After(3 * time.Minute)
 		if _, err := h.Query(t.Context()); !errors.Is(err, sagas.ErrNotFound) {
 			t.Errorf("query: %v", err)
 		}

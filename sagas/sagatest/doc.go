@@ -1,4 +1,3 @@
-// Package sagatest tests stores of sagas, and sagas: [TestStore] is what every
-// sagas.Store must pass.
-
+// Package sagatest tests stores of sagas: [TestStore] is what every sagas.Store
+// must pass.
 package sagatest

@@ -15,7 +15,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T) (*outboxsqlite.Store, *sqlite.Store) {
 	t.Helper()
-	db, err := outboxsqlite.Open(t.Context(), filepath.Join(t.TempDir(), "app.db"))
+	return openFile(t, filepath.Join(t.TempDir(), "app.db"))
+}
+
+func openFile(t testing.TB, path string) (*outboxsqlite.Store, *sqlite.Store) {
+	t.Helper()
+	db, err := outboxsqlite.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
