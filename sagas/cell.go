@@ -187,7 +187,7 @@ func (r *Runner[S]) committed(c *cell[S], u Unit, t Transition[S]) {
 		r.log.Error("saga stuck", zap.String("id", c.id), zap.String("step", c.def.Steps[c.in.Work.Step].Name), zap.String("reason", c.in.Reason))
 	}
 	if t.Instance.Status.Ended() {
-		r.ended(c.id)
+		r.ended(t.Instance)
 	}
 	if r.cfg.Observe != nil {
 		for i := range u.Log {

@@ -99,13 +99,15 @@ func (h *Handle[S]) Wait(ctx context.Context) (Instance[S], error) {
 	w := h.r.await(h.id)
 	defer h.r.forgo(h.id, w)
 	for poll := h.r.cfg.Poll; ; poll = min(2*poll, 16*h.r.cfg.Poll) {
-		in, err := h.Query(ctx)
+		in, err := h.look(ctx)
 		if err != nil || in.Status.Ended() {
 			return in, err
 		}
 		timer := time.NewTimer(poll) // another runner may end it
 		select {
 		case <-w.ended:
+			timer.Stop()
+			return w.instance, nil
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
@@ -115,25 +117,45 @@ func (h *Handle[S]) Wait(ctx context.Context) (Instance[S], error) {
 	}
 }
 
-// waiter is those who wait for an instance.
-type waiter struct {
-	ended chan struct{}
-	n     int
+// look is Query, without the store while the instance is at work here.
+func (h *Handle[S]) look(ctx context.Context) (Instance[S], error) {
+	h.r.mu.Lock()
+	c := h.r.cells[h.id]
+	if c != nil {
+		c.refs++
+	}
+	h.r.mu.Unlock()
+	if c != nil {
+		c.mu.Lock()
+		in, loaded := c.in, c.loaded
+		h.r.leave(c)
+		if loaded {
+			return in, nil
+		}
+	}
+	return h.Query(ctx)
 }
 
-func (r *Runner[S]) await(id string) *waiter {
+// waiter is those who wait for an instance.
+type waiter[S any] struct {
+	ended    chan struct{}
+	instance Instance[S] // once it has ended
+	n        int
+}
+
+func (r *Runner[S]) await(id string) *waiter[S] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.waiters[id]
 	if w == nil {
-		w = &waiter{ended: make(chan struct{})}
+		w = &waiter[S]{ended: make(chan struct{})}
 		r.waiters[id] = w
 	}
 	w.n++
 	return w
 }
 
-func (r *Runner[S]) forgo(id string, w *waiter) {
+func (r *Runner[S]) forgo(id string, w *waiter[S]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if w.n--; w.n == 0 && r.waiters[id] == w {
@@ -141,11 +163,12 @@ func (r *Runner[S]) forgo(id string, w *waiter) {
 	}
 }
 
-func (r *Runner[S]) ended(id string) {
+func (r *Runner[S]) ended(in Instance[S]) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if w := r.waiters[id]; w != nil {
-		delete(r.waiters, id)
+	if w := r.waiters[in.ID]; w != nil {
+		delete(r.waiters, in.ID)
+		w.instance = in
 		close(w.ended)
 	}
 }

@@ -163,7 +163,7 @@ type Runner[S any] struct {
 	closed  bool
 	nextDue time.Time
 	cells   map[string]*cell[S]
-	waiters map[string]*waiter
+	waiters map[string]*waiter[S]
 }
 
 // Open checks the config, refuses to begin if instances are in flight that it
@@ -177,7 +177,7 @@ func Open[S any](ctx context.Context, cfg Config[S]) (*Runner[S], error) {
 	r := &Runner[S]{
 		cfg: cfg, name: cfg.Definitions[0].Name, byVer: make(map[int]*Definition[S]), log: cfg.Logger.With(zap.String("saga", cfg.Definitions[0].Name)),
 		slots: make(chan struct{}, cfg.Calls), due: make(chan struct{}, 1),
-		cells: make(map[string]*cell[S]), waiters: make(map[string]*waiter),
+		cells: make(map[string]*cell[S]), waiters: make(map[string]*waiter[S]),
 	}
 	for _, d := range cfg.Definitions {
 		r.byVer[d.Version] = d

@@ -30,6 +30,7 @@ type world struct {
 	answer func(m *brokers.Message) (sagas.Result, string) // 0 is silence
 	runner *sagas.Runner[trip]
 	wg     sync.WaitGroup
+	over   chan struct{} // if set, replies that fail are delivered again until it is closed
 }
 
 func newWorld(t *testing.T, steps ...sagas.Step[trip]) *world {
@@ -51,7 +52,6 @@ func (w *world) publish(messages []brokers.Message) {
 		if m.ReplyTo == "" {
 			continue
 		}
-		r := w.runner
 		w.wg.Go(func() {
 			result, reason := w.answer(&m)
 			if result == 0 {
@@ -59,7 +59,15 @@ func (w *world) publish(messages []brokers.Message) {
 			}
 			reply, err := sagas.Answer(&m, result, reason, nil)
 			if err == nil {
-				err = r.Reply(context.Background(), reply)
+				err = w.current().Reply(context.Background(), reply)
+			}
+			for w.over != nil && err != nil {
+				select {
+				case <-w.over:
+					return
+				case <-time.After(time.Second):
+					err = w.current().Reply(context.Background(), reply)
+				}
 			}
 			if err != nil && !errors.Is(err, sagas.ErrClosed) {
 				w.t.Error(err)
@@ -85,7 +93,16 @@ func (w *world) close(r *sagas.Runner[trip]) {
 	if err := r.Close(); err != nil {
 		w.t.Error(err)
 	}
-	w.wg.Wait()
+	if w.over == nil {
+		w.wg.Wait()
+	}
+}
+
+// current is the runner that was opened last.
+func (w *world) current() *sagas.Runner[trip] {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.runner
 }
 
 // messages are all that were sent so far.
