@@ -136,7 +136,7 @@ func brokerCloses(e *env) {
 // Closing while publishing reports every message, one way or the other.
 func brokerClosesDuringPublish(e *env) {
 	b := e.open()
-	name := e.topic(1)
+	name := e.topic(1, e.group())
 	pub := e.publisher(b, brokers.PublisherConfig{})
 	o := &outcomes{}
 	ctx := e.within()

@@ -10,7 +10,7 @@ import (
 // A call whose context ends while the connection is down says so of each
 // message, and that it may be sent again.
 func publishCancelledWhileDisconnected(e *env) {
-	name := e.topic(1)
+	name := e.topic(1, e.group())
 	reconnect := e.disconnect(e.broker)
 	pub := e.publisher(e.broker, brokers.PublisherConfig{}) // does no I/O
 	var err error

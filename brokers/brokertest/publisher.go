@@ -47,7 +47,7 @@ func publishCancelled(e *env) {
 // After Close a publisher sends nothing; closing again, and at the same time,
 // is allowed.
 func publisherClosed(e *env) {
-	name := e.topic(1)
+	name := e.topic(1, e.group())
 	pub := e.publisher(e.broker, brokers.PublisherConfig{})
 	_, err := pub.Publish(e.within(), numbered(name, 0, "k", 0, 1)...)
 	e.ok(err, "Publish")
