@@ -1,0 +1,176 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// Broker is a pair of connections to a cluster: one publishes, and one does all
+// else, so that it works on when the server blocks publishing. See
+// [brokers.Broker].
+type Broker struct {
+	cfg     Config
+	publish *link
+	control *link
+	server  server
+	topics  *topics
+
+	mu        sync.Mutex
+	closed    bool
+	senders   map[*sender]*brokers.Publisher
+	closeOnce sync.Once
+}
+
+var _ brokers.Broker = (*Broker)(nil)
+
+// server is what a server says of itself.
+type server struct {
+	version string
+	major   int
+}
+
+// Open connects to a server. It gives up when ctx ends. A failure is a
+// [*brokers.OpenError], or wraps [brokers.ErrInvalid] and names the field.
+func Open(ctx context.Context, cfg Config) (*Broker, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	b := &Broker{cfg: cfg.withDefaults(), senders: map[*sender]*brokers.Publisher{}}
+	b.publish, b.control = newLink(&b.cfg, "publish"), newLink(&b.cfg, "consume")
+	b.topics = &topics{b: b, known: map[string]int{}}
+	for _, l := range []*link{b.control, b.publish} {
+		if err := l.open(ctx); err != nil {
+			b.hangUp()
+			return nil, err
+		}
+	}
+	conn, err := b.control.wait(ctx)
+	if err != nil {
+		b.hangUp()
+		return nil, err
+	}
+	b.server.version, _ = conn.Properties["version"].(string)
+	major, _, _ := strings.Cut(b.server.version, ".")
+	if b.server.major, err = strconv.Atoi(major); err != nil {
+		b.hangUp()
+		return nil, &brokers.OpenError{
+			Endpoint: conn.RemoteAddr().String(), Step: brokers.StepVerify,
+			Err: fmt.Errorf("rabbitmq: the server says that its version is %q", b.server.version),
+		}
+	}
+	return b, nil
+}
+
+// Name implements [brokers.Broker]; it is "rabbitmq".
+func (b *Broker) Name() string { return "rabbitmq" }
+
+// acknowledgementTimeout is the server's default for consumer_timeout.
+const acknowledgementTimeout = 30 * time.Minute
+
+// Features implements [brokers.Broker].
+func (b *Broker) Features() brokers.Features {
+	return brokers.Features{
+		IndividualAcks:    true,
+		Durable:           true,
+		DeliveryCount:     true,
+		TTL:               true,
+		MaxUnacknowledged: acknowledgementTimeout,
+	}
+}
+
+// Publisher implements [brokers.Broker].
+func (b *Broker) Publisher(cfg brokers.PublisherConfig) (*brokers.Publisher, error) {
+	s := &sender{b: b}
+	p, err := brokers.NewPublisher(s, b.Features(), cfg)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, brokers.ErrClosed
+	}
+	b.senders[s] = p
+	return p, nil
+}
+
+// Subscribe implements [brokers.Broker]. It is not supported yet.
+func (b *Broker) Subscribe(context.Context, brokers.SubscriptionConfig) (brokers.Subscription, error) {
+	return nil, fmt.Errorf("%w: rabbitmq: Subscribe", brokers.ErrUnsupported)
+}
+
+// Health implements [brokers.Broker]. It asks the server nothing.
+func (b *Broker) Health(context.Context) brokers.Health {
+	var h brokers.Health
+	h.Connected = true
+	for _, l := range []*link{b.publish, b.control} {
+		conn, since, err := l.state()
+		if conn == nil {
+			h.Connected = false
+			h.Err = errors.Join(h.Err, fmt.Errorf("connection to %s: %w", l.purpose, err))
+		}
+		if since.After(h.Since) {
+			h.Since = since
+		}
+	}
+	if h.Err == nil {
+		h.Err = b.publish.blockage()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		h.Connected, h.Err = false, brokers.ErrClosed
+	}
+	return h
+}
+
+// Close implements [brokers.Broker].
+func (b *Broker) Close() error {
+	b.closeOnce.Do(b.close)
+	return nil
+}
+
+func (b *Broker) close() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	var closing sync.WaitGroup
+	for _, p := range b.shut() {
+		closing.Go(func() { _ = p.Close(ended) }) // each message is reported by itself
+	}
+	closing.Wait()
+	b.hangUp()
+}
+
+// shut stops the intake and returns what is open.
+func (b *Broker) shut() []*brokers.Publisher {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	var publishers []*brokers.Publisher
+	for _, p := range b.senders {
+		publishers = append(publishers, p)
+	}
+	return publishers
+}
+
+// hangUp closes both connections.
+func (b *Broker) hangUp() {
+	var closing sync.WaitGroup
+	closing.Go(b.publish.close)
+	closing.Go(b.control.close)
+	closing.Wait()
+}
+
+// drop forgets a sender that was closed.
+func (b *Broker) drop(s *sender) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.senders, s)
+}

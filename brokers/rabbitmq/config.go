@@ -1,0 +1,98 @@
+package rabbitmq
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// Config is how to reach the servers, and how long the driver waits for what.
+type Config struct {
+	// Addresses are host:port of the nodes of one cluster. They are tried in a
+	// random order. Defaults to 127.0.0.1:5672.
+	Addresses []string
+	// User and Password log in. Default to guest, guest, which a server takes
+	// from its own host only. With ExternalAuth the certificate logs in.
+	User         string
+	Password     brokers.Secret
+	ExternalAuth bool
+	// VirtualHost is the namespace on the server. Defaults to "/".
+	VirtualHost string
+	// TLS encrypts; nil does not. Where it has no ServerName, it is the host's.
+	TLS *tls.Config
+	// Name is what an operator sees of the connections, with their purpose behind
+	// it. Defaults to "troupe", the program's name and the process id.
+	Name string
+	// Dial opens network connections. Defaults to a net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
+	// Heartbeat is how often each side shows that it is alive; a connection that
+	// was silent for three of them, give or take, is lost. Whole seconds. Defaults
+	// to 10 s.
+	Heartbeat time.Duration
+	// DialTimeout bounds one attempt to connect, with TLS and login. Defaults to
+	// 10 s.
+	DialTimeout time.Duration
+	// RequestTimeout bounds one request to the server. Defaults to 10 s.
+	RequestTimeout time.Duration
+	// RetryMin and RetryMax bound the jittered wait between attempts to
+	// reconnect, which go on for ever. Default to 100 ms and 30 s.
+	RetryMin, RetryMax time.Duration
+}
+
+// validate names the first field that makes no sense.
+func (c *Config) validate() error {
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+		least time.Duration
+	}{
+		{"Heartbeat", c.Heartbeat, time.Second},
+		{"DialTimeout", c.DialTimeout, time.Millisecond},
+		{"RequestTimeout", c.RequestTimeout, time.Millisecond},
+		{"RetryMin", c.RetryMin, time.Millisecond},
+		{"RetryMax", c.RetryMax, time.Millisecond},
+	} {
+		if f.value != 0 && f.value < f.least {
+			return fmt.Errorf("%w: rabbitmq.Config.%s is %v, less than %v", brokers.ErrInvalid, f.name, f.value, f.least)
+		}
+	}
+	for _, address := range c.Addresses {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("%w: rabbitmq.Config.Addresses: %w", brokers.ErrInvalid, err)
+		}
+	}
+	if c.ExternalAuth && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetClientCertificate == nil) {
+		return fmt.Errorf("%w: rabbitmq.Config.ExternalAuth needs a client certificate in TLS", brokers.ErrInvalid)
+	}
+	return nil
+}
+
+func (c Config) withDefaults() Config {
+	if len(c.Addresses) == 0 {
+		c.Addresses = []string{"127.0.0.1:5672"}
+	}
+	if c.User == "" {
+		c.User, c.Password = "guest", brokers.NewSecret("guest")
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	if c.Name == "" {
+		c.Name = fmt.Sprintf("troupe %s %d", filepath.Base(os.Args[0]), os.Getpid())
+	}
+	c.VirtualHost = cmp.Or(c.VirtualHost, "/")
+	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
+	c.DialTimeout = cmp.Or(c.DialTimeout, 10*time.Second)
+	c.RequestTimeout = cmp.Or(c.RequestTimeout, 10*time.Second)
+	c.RetryMin = cmp.Or(c.RetryMin, 100*time.Millisecond)
+	c.RetryMax = max(cmp.Or(c.RetryMax, 30*time.Second), c.RetryMin)
+	return c
+}

@@ -1,0 +1,207 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/troupe-go/troupe/brokers"
+)
+
+const (
+	defaultPartitions = 12
+	maxPartitions     = 10_000
+	maxName           = 255 // bytes of any name in AMQP
+)
+
+// countQueue is where a topic's partition count is stored, as the length limit
+// of a queue that nothing is bound to: the server makes and checks it in one
+// step, and says what it is to who asks for another.
+func countQueue(topic string) string { return topic + ".partitions" }
+
+func groupQueue(topic, group string, partition int) string {
+	return topic + "." + group + ".p" + strconv.Itoa(partition)
+}
+
+// topics knows how many partitions topics have.
+type topics struct {
+	b *Broker
+
+	mu    sync.Mutex
+	known map[string]int
+}
+
+// get returns a partition count, from memory where it can.
+func (t *topics) get(ctx context.Context, name string) (int, error) {
+	t.mu.Lock()
+	n, ok := t.known[name]
+	t.mu.Unlock()
+	if ok {
+		return n, nil
+	}
+	if len(name) > maxName {
+		return 0, tooLong("Message.Topic", name)
+	}
+	n, err := t.ask(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known[name] = n
+	return n, nil
+}
+
+// forget has the server asked again.
+func (t *topics) forget(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.known, name)
+}
+
+// ask asks the server. An exchange that is no topic of ours has one partition.
+func (t *topics) ask(ctx context.Context, name string) (int, error) {
+	err := t.b.control.do(ctx, func(ch *amqp.Channel) error {
+		return ch.ExchangeDeclarePassive(name, amqp.ExchangeDirect, true, false, false, false, nil)
+	})
+	if hasCode(err, amqp.NotFound) {
+		return 0, fmt.Errorf("%w: %q", brokers.ErrUnknownTopic, name)
+	}
+	if err != nil && !hasCode(err, amqp.PreconditionFailed) { // which says that it is of another type
+		return 0, fmt.Errorf("rabbitmq: exchange %q: %w", name, err)
+	}
+	err = t.b.control.do(ctx, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclarePassive(countQueue(name), true, false, false, false, nil)
+		return err
+	})
+	if hasCode(err, amqp.NotFound) {
+		return 1, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("rabbitmq: topic %q: %w", name, err)
+	}
+	// No topic has that many, so the server says how many it has.
+	return t.count(ctx, name, math.MaxInt32)
+}
+
+// count asks for a topic of n partitions and returns how many it has.
+func (t *topics) count(ctx context.Context, name string, n int) (int, error) {
+	err := t.b.control.do(ctx, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclare(countQueue(name), true, false, false, false, amqp.Table{
+			amqp.QueueTypeArg: amqp.QueueTypeQuorum, amqp.QueueMaxLenArg: int32(n),
+		})
+		return err
+	})
+	if err == nil {
+		return n, nil
+	}
+	if hasCode(err, amqp.PreconditionFailed) {
+		if found := currentValue.FindStringSubmatch(err.Error()); found != nil {
+			return strconv.Atoi(found[1])
+		}
+	}
+	return 0, fmt.Errorf("rabbitmq: partition count of topic %q: %w", name, err)
+}
+
+// currentValue is in what the server says of another length limit.
+var currentValue = regexp.MustCompile(`'x-max-length'.*current is (?:the value )?'(\d+)'`)
+
+// EnsureTopic implements [brokers.Broker]. A topic is a durable direct exchange,
+// and for each group and partition a quorum queue with a single active consumer.
+func (b *Broker) EnsureTopic(ctx context.Context, cfg brokers.TopicConfig) error {
+	if cfg.Partitions == 0 {
+		cfg.Partitions = defaultPartitions
+	}
+	if err := checkTopic(cfg); err != nil {
+		return err
+	}
+	for failures := 0; ; failures++ {
+		err := b.topics.ensure(ctx, cfg)
+		if err == nil || !unanswered(err) {
+			return err
+		}
+		if !b.control.pause(ctx, failures) {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+		if b.control.ctx.Err() != nil {
+			return brokers.ErrClosed
+		}
+	}
+}
+
+func checkTopic(cfg brokers.TopicConfig) error {
+	switch {
+	case cfg.Name == "":
+		return fmt.Errorf("%w: TopicConfig.Name is empty", brokers.ErrInvalid)
+	case strings.HasPrefix(cfg.Name, "amq."):
+		return fmt.Errorf("%w: TopicConfig.Name %q begins with amq., as the server's own", brokers.ErrInvalid, cfg.Name)
+	case len(countQueue(cfg.Name)) > maxName:
+		return tooLong("TopicConfig.Name", cfg.Name)
+	case cfg.Partitions < 1 || cfg.Partitions > maxPartitions:
+		return fmt.Errorf("%w: TopicConfig.Partitions is %d; want 1 to %d", brokers.ErrInvalid, cfg.Partitions, maxPartitions)
+	}
+	for _, group := range cfg.Groups {
+		if group == "" {
+			return fmt.Errorf("%w: TopicConfig.Groups has an empty one", brokers.ErrInvalid)
+		}
+		if queue := groupQueue(cfg.Name, group, cfg.Partitions); len(queue) > maxName {
+			return tooLong("TopicConfig.Groups: the queue's name", queue)
+		}
+	}
+	return nil
+}
+
+func tooLong(field, text string) error {
+	return fmt.Errorf("%w: %s has %d bytes, more than %d: %.40q", brokers.ErrInvalid, field, len(text), maxName, text)
+}
+
+func (t *topics) ensure(ctx context.Context, cfg brokers.TopicConfig) error {
+	has, err := t.count(ctx, cfg.Name, cfg.Partitions)
+	if err != nil {
+		return err
+	}
+	if has != cfg.Partitions {
+		return fmt.Errorf("%w: TopicConfig.Partitions is %d, and topic %q has %d", brokers.ErrInvalid, cfg.Partitions, cfg.Name, has)
+	}
+	return t.b.control.do(ctx, func(ch *amqp.Channel) error {
+		if err := ch.ExchangeDeclare(cfg.Name, amqp.ExchangeDirect, true, false, false, false, nil); err != nil {
+			return fmt.Errorf("rabbitmq: exchange %q: %w", cfg.Name, err)
+		}
+		for _, group := range cfg.Groups {
+			if err := t.b.declareGroup(ch, cfg.Name, group, cfg.Partitions); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// declareGroup makes the queues of a group, and binds them.
+func (b *Broker) declareGroup(ch *amqp.Channel, topic, group string, partitions int) error {
+	arguments := amqp.Table{
+		amqp.QueueTypeArg:            amqp.QueueTypeQuorum,
+		amqp.SingleActiveConsumerArg: true,
+	}
+	if b.server.major >= 4 {
+		// With its default of 20 every twentieth hand-over would drop what was
+		// prefetched. Before 4.0 there is none, and no way to say so.
+		arguments["x-delivery-limit"] = int32(-1)
+	}
+	for id := range partitions {
+		queue := groupQueue(topic, group, id)
+		if _, err := ch.QueueDeclare(queue, true, false, false, false, arguments); err != nil {
+			return fmt.Errorf("rabbitmq: queue %q: %w", queue, err)
+		}
+		if err := ch.QueueBind(queue, strconv.Itoa(id), topic, false, nil); err != nil {
+			return errors.Join(fmt.Errorf("rabbitmq: queue %q: bind to %q", queue, topic), err)
+		}
+	}
+	return nil
+}
