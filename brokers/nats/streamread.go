@@ -99,7 +99,7 @@ func (b *Broker) ReadStream(ctx context.Context, cfg StreamReader, handle func(c
 		msg, err := messages.Next(jetstream.NextContext(ctx))
 		if ctx.Err() != nil {
 			failed = msg
-			return nil //nolint:nilerr // that is how reading ends
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("nats: read stream %q: %w", cfg.Stream, err)
