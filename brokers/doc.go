@@ -9,7 +9,7 @@
 // acknowledges those that are settled; see the example.
 //
 // Beside that, a broker may carry requests and replies, at most once: [Requests].
-// Package requests has them typed.
+// Package actors/requests has them typed.
 //
 // # Guarantee
 //

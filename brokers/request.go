@@ -58,7 +58,7 @@ func ReplyErrorOf(err error) *ReplyError {
 // Requests is request and reply, which a [Broker] implements that can
 // (Features.RequestReply). It is at most once: neither request nor reply is
 // stored, and a request whose answer did not come may have been handled. Package
-// requests has it typed, with handlers and with key actors as responders.
+// actors/requests has it typed, with handlers and with key actors as responders.
 //
 // All methods may be called concurrently.
 type Requests interface {

@@ -12,7 +12,7 @@ import (
 // deleteTopics is for the end of a test, when its context has ended.
 func deleteTopics(tb testing.TB, seeds []string, names ...string) {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := kgo.NewClient(kgo.SeedBrokers(seeds...))
 	if err != nil {
@@ -21,7 +21,7 @@ func deleteTopics(tb testing.TB, seeds []string, names ...string) {
 	}
 	defer c.Close()
 	request := kmsg.NewPtrDeleteTopicsRequest()
-	request.TopicNames, request.TimeoutMillis = names, 10_000
+	request.TopicNames, request.TimeoutMillis = names, 50_000
 	for _, name := range names {
 		topic := kmsg.NewDeleteTopicsRequestTopic()
 		topic.Topic = &name

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
@@ -137,6 +138,7 @@ func conform(t *testing.T, skip map[string]string, config func(*line) kafka.Conf
 	opened := &lines{}
 	config(&line{}) // it skips, or fails, without a server
 	brokertest.Run(t, brokertest.Harness{
+		Name: throwaway(t),
 		Open: func(ctx context.Context) (brokers.Broker, error) {
 			l := &line{}
 			b, err := kafka.Open(ctx, config(l))
@@ -155,6 +157,24 @@ func conform(t *testing.T, skip map[string]string, config func(*line) kafka.Conf
 	})
 }
 
+// throwaway names topics that are deleted with the test: a node that has thousands
+// of them takes its time to start again.
+func throwaway(t *testing.T) func(kind string) string {
+	t.Helper()
+	var mu sync.Mutex
+	var topics []string
+	t.Cleanup(func() { deleteTopics(t, seeds(serverURL(t, "TEST_KAFKA_URL")), topics...) })
+	return func(kind string) string {
+		name := kind + "-" + uuid.NewString()
+		if kind == "topic" {
+			mu.Lock()
+			defer mu.Unlock()
+			topics = append(topics, name)
+		}
+		return name
+	}
+}
+
 // What the suite asks of topics, messages and publishing, as another client reads
 // it.
 func TestPublishingConformance(t *testing.T) {
@@ -162,6 +182,7 @@ func TestPublishingConformance(t *testing.T) {
 	options := w.judge(t)
 	opened := &lines{}
 	brokertest.Run(t, brokertest.Harness{
+		Name: throwaway(t),
 		Only: []string{"Topic", "Message", "Publish"},
 		Skip: map[string]string{
 			"Topic/MadeLater":              "is about subscriptions",

@@ -101,17 +101,17 @@ func (f *fetcher) place(d *feed) {
 // wants says whether a feed is to fetch: when less lies here than one fetch may
 // bring; when nothing does if room is scarce, or if what came before could not be
 // read.
-func (d *feed) wants(partitionBytes int, scarce bool) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.ended {
+func (f *feed) wants(partitionBytes int, scarce bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended {
 		return false
 	}
 	bytes := 0
-	for i := range d.segments {
-		bytes += len(d.segments[i].data)
+	for i := range f.segments {
+		bytes += len(f.segments[i].data)
 	}
-	return bytes == 0 || bytes < partitionBytes && !scarce && d.corrupt == nil
+	return bytes == 0 || bytes < partitionBytes && !scarce && f.corrupt == nil
 }
 
 func (f *fetcher) leaderOf(p place) int32 {

@@ -120,9 +120,11 @@ func (p *partition) Close(ctx context.Context) error {
 
 func (p *partition) close(ctx context.Context) error {
 	p.feed.stop()
-	if p.ctx.Err() != nil {
+	select {
+	case <-p.ctx.Done(): // what was not acknowledged in time was not acknowledged
 		p.sub.released(p)
-		return nil // what was not acknowledged in time was not acknowledged
+		return nil
+	default:
 	}
 	err := p.sub.commits.flush(ctx, p)
 	p.end(errReleased)

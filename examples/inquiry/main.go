@@ -24,10 +24,10 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/actors"
+	"github.com/troupe-go/troupe/actors/requests"
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/nats"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
-	"github.com/troupe-go/troupe/requests"
 )
 
 const (

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/troupe-go/troupe/actors/requests"
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
-	"github.com/troupe-go/troupe/requests"
 )
 
 type divide struct{ A, B int }
