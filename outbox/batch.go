@@ -66,17 +66,18 @@ func (r *Relay) publish(ctx context.Context, rows []Row) (done []int64) {
 	return done
 }
 
-// chains parts the rows by key, without those of held keys. Rows without a key
-// have no order among each other.
+// chains parts the rows by key, without those of held keys. A key that was held
+// begins with the row that held it, which may be in a batch before or after this
+// one. Rows without a key have no order among each other.
 func (r *Relay) chains(rows []Row) (all []*chain) {
 	byKey := make(map[string]*chain)
 	now := time.Now()
 	for _, row := range rows {
 		key := keyOf(&row)
-		if h := r.held[key]; h != nil && now.Before(h.until) {
+		c := byKey[key]
+		if h := r.held[key]; h != nil && c == nil && (row.Seq != h.seq || now.Before(h.until)) {
 			continue
 		}
-		c := byKey[key]
 		if c == nil {
 			c = &chain{key: key}
 			byKey[key] = c
@@ -97,8 +98,7 @@ func keyOf(row *Row) string {
 
 // refused judges a failure. It returns true if the row is done with all the same.
 func (r *Relay) refused(ctx context.Context, c *chain, err error) bool {
-	var sent *brokers.SendError
-	if ctx.Err() != nil || !errors.As(err, &sent) || sent.Outcome != brokers.Refused {
+	if ctx.Err() != nil {
 		return false // it is published again, by this relay or the next
 	}
 	row, now := &c.rows[0], time.Now()
@@ -106,6 +106,11 @@ func (r *Relay) refused(ctx context.Context, c *chain, err error) bool {
 	if h == nil || h.seq != row.Seq {
 		h = &held{seq: row.Seq, first: now}
 		r.held[c.key] = h
+	}
+	var sent *brokers.SendError
+	if !errors.As(err, &sent) || sent.Outcome != brokers.Refused {
+		h.until = now.Add(r.cfg.PollMax) // no fault of the message, but nothing of its key passes it
+		return false
 	}
 	h.attempts++
 	failure := supervision.Failure{Err: err, Message: &row.Message, Attempt: h.attempts, FirstAt: h.first, At: now}

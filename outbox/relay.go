@@ -134,6 +134,7 @@ func wait(ctx context.Context, d time.Duration, woken <-chan struct{}) {
 
 // lead publishes for as long as the lease can be kept.
 func (r *Relay) lead(ctx context.Context, epoch int64) error {
+	clear(r.held) // another relay may have published them
 	leading, lost := context.WithCancelCause(ctx)
 	defer lost(nil)
 	kept := make(chan struct{})

@@ -13,6 +13,10 @@ import (
 // ErrLeaseLost says that another relay has the lease. The relay stands by.
 var ErrLeaseLost = errors.New("outbox: lease lost")
 
+// ErrNoID is returned for a message that has no id where one is needed: a repeat
+// of it could not be told.
+var ErrNoID = errors.New("outbox: message has no id")
+
 // Row is a stored message.
 type Row struct {
 	// Seq grows in the order of commits.
@@ -65,8 +69,15 @@ type stored struct {
 	Partition     int32
 }
 
-// Encode is how stores keep a message.
+// Encode is how stores keep a message. One that no publisher would take is refused,
+// as by [brokers.Check], and one without an id ([ErrNoID]).
 func Encode(m *brokers.Message) ([]byte, error) {
+	if m.ID == "" {
+		return nil, fmt.Errorf("%w: to %q", ErrNoID, m.Topic)
+	}
+	if err := brokers.Check(m, 0); err != nil {
+		return nil, err
+	}
 	data, err := json.Marshal(stored{
 		m.Topic, m.Key, m.ID, m.Payload, m.Headers, m.Time, m.CorrelationID, m.ReplyTo, m.ContentType, m.TTL, m.Priority,
 		m.RoutingKey, m.Partition,

@@ -36,6 +36,10 @@ var migrations = []string{
 		revision INTEGER NOT NULL, version INTEGER NOT NULL, state BLOB NOT NULL,
 		PRIMARY KEY (consumer, topic, key)
 	) WITHOUT ROWID;`,
+	`CREATE TABLE troupe_offsets (
+		consumer TEXT NOT NULL, source TEXT NOT NULL, part INTEGER NOT NULL, last INTEGER NOT NULL,
+		PRIMARY KEY (consumer, source, part)
+	) WITHOUT ROWID;`,
 }
 
 // Migrations are the statements that make the tables, one text for each version,

@@ -96,13 +96,3 @@ func (s *Store) Lag(ctx context.Context) (outbox.Lag, error) {
 	}
 	return l, nil
 }
-
-// Prune forgets what the inbox has recorded before that time. A message that comes
-// again after that is handled again.
-func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int64, err error) {
-	result, err := s.db.ExecContext(ctx, `DELETE FROM troupe_inbox WHERE at < ?`, before.UnixMilli())
-	if err != nil {
-		return 0, fmt.Errorf("sqlite: prune the inbox: %w", err)
-	}
-	return result.RowsAffected()
-}

@@ -13,10 +13,6 @@ import (
 	"github.com/troupe-go/troupe/outbox"
 )
 
-// ErrNoID is returned for a message that has no id where one is needed: a repeat
-// of it could not be told.
-var ErrNoID = errors.New("sqlite: message has no id")
-
 // Store is a database. All methods may be called concurrently.
 type Store struct {
 	db    *sql.DB
@@ -80,38 +76,17 @@ func (s *Store) Wake() {
 func (s *Store) Woken() <-chan struct{} { return s.woken }
 
 // Append stores messages in the transaction, to be published after its commit.
-// Each needs a topic, and an id ([ErrNoID]) by which consumers know a repeat.
+// Each needs a topic, and an id ([outbox.ErrNoID]) by which consumers know a repeat.
 func (s *Store) Append(ctx context.Context, tx *sql.Tx, messages ...brokers.Message) error {
 	for i := range messages {
 		m := &messages[i]
-		if m.ID == "" {
-			return fmt.Errorf("%w: number %d, to %q", ErrNoID, i, m.Topic)
-		}
-		if err := brokers.Check(m, 0); err != nil {
-			return err
-		}
 		data, err := outbox.Encode(m)
 		if err != nil {
-			return err
+			return fmt.Errorf("sqlite: append message %d: %w", i, err)
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO troupe_outbox (message, at) VALUES (?, `+now+`)`, data); err != nil {
 			return fmt.Errorf("sqlite: append message %q: %w", m.ID, err)
 		}
 	}
 	return nil
-}
-
-// Seen records that a consumer has handled a message, in the transaction of what
-// the handling changes. It returns true if it had been recorded before: then the
-// transaction should change nothing.
-func (s *Store) Seen(ctx context.Context, tx *sql.Tx, consumer, id string) (before bool, err error) {
-	if id == "" {
-		return false, ErrNoID
-	}
-	result, err := tx.ExecContext(ctx, `INSERT INTO troupe_inbox (consumer, id, at) VALUES (?, ?, `+now+`) ON CONFLICT DO NOTHING`, consumer, id)
-	if err != nil {
-		return false, fmt.Errorf("sqlite: inbox of %q: %w", consumer, err)
-	}
-	n, err := result.RowsAffected()
-	return n == 0, err
 }

@@ -1,0 +1,66 @@
+package outboxtest
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/troupe-go/troupe/actors/durable"
+	"github.com/troupe-go/troupe/brokers"
+)
+
+// What a store of durable actors promises.
+func testStates(t *testing.T, open Open) {
+	s, ctx := open(t)[0], t.Context()
+	scope := durable.Scope{Group: "g", Topic: "t", Partition: 3}
+	old, err := s.States.Acquire(ctx, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := s.States.Acquire(ctx, scope)
+	if err != nil || token <= old {
+		t.Fatalf("token %d after %d, %v", token, old, err)
+	}
+	unit := durable.Unit{Scope: scope, Token: token, Key: "k\xff", Version: 2, State: []byte("one"), Handled: []string{"1", "2"}, Messages: []brokers.Message{message("k", "out")}}
+	if err := s.States.Commit(ctx, []durable.Unit{unit}); err != nil {
+		t.Fatal(err)
+	}
+	record, err := s.States.Load(ctx, scope, "k\xff")
+	if err != nil || record.Revision != 1 || record.Version != 2 || string(record.State) != "one" {
+		t.Errorf("loaded %+v, %v", record, err)
+	}
+	next := func(change func(*durable.Unit)) error {
+		u := durable.Unit{Scope: scope, Token: token, Key: "k\xff", Revision: 1, Version: 2, State: []byte("two"), Handled: []string{"3"}}
+		change(&u)
+		return s.States.Commit(ctx, []durable.Unit{u})
+	}
+	var fenced *durable.FencedError
+	if err := next(func(u *durable.Unit) { u.Token = old }); !errors.As(err, &fenced) || fenced.Scope != scope {
+		t.Errorf("an old token: %v", err)
+	}
+	var repeated *durable.DuplicateError
+	if err := next(func(u *durable.Unit) { u.Handled = []string{"3", "2"} }); !errors.As(err, &repeated) || !slices.Equal(repeated.IDs, []string{"2"}) {
+		t.Errorf("a repeat: %v", err)
+	}
+	for _, revision := range []uint64{0, 2} {
+		if err := next(func(u *durable.Unit) { u.Revision = revision }); !errors.Is(err, durable.ErrConflict) {
+			t.Errorf("revision %d: %v", revision, err)
+		}
+	}
+	if err := next(func(*durable.Unit) {}); err != nil {
+		t.Fatal(err)
+	}
+	record, err = s.States.Load(ctx, scope, "k\xff")
+	if err != nil || record.Revision != 2 || string(record.State) != "two" {
+		t.Errorf("loaded %+v, %v", record, err)
+	}
+	if rows, err := s.Source.Rows(ctx, 0, 10); err != nil || len(rows) != 1 || rows[0].Message.ID != "out" {
+		t.Errorf("outbox %+v, %v", rows, err)
+	}
+	if err := s.States.Commit(ctx, nil); err != nil {
+		t.Error(err)
+	}
+	if record, err := s.States.Load(ctx, scope, "other"); err != nil || record.Revision != 0 {
+		t.Errorf("loaded %+v, %v", record, err)
+	}
+}
