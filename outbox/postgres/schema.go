@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// migrations are the statements that bring the tables from one version to the
+// next. They are never changed, only added to. The column xid is before id, as the
+// transaction must have its id before it takes a number: else a reader's fence
+// would not know of it.
+var migrations = []string{
+	`CREATE TABLE troupe_outbox (
+		xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+		shard integer NOT NULL,
+		id bigint NOT NULL,
+		message bytea NOT NULL,
+		at timestamptz NOT NULL DEFAULT clock_timestamp()
+	) PARTITION BY LIST (shard);
+	CREATE TABLE troupe_relays (
+		shard integer PRIMARY KEY,
+		relay text NOT NULL DEFAULT '',
+		epoch bigint NOT NULL DEFAULT 0,
+		until timestamptz NOT NULL DEFAULT '-infinity',
+		hi bigint NOT NULL DEFAULT 0,
+		open bigint[] NOT NULL DEFAULT '{}'
+	) WITH (fillfactor = 50);
+	CREATE TABLE troupe_inbox (
+		consumer text NOT NULL, id bytea NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(),
+		PRIMARY KEY (consumer, id)
+	);
+	CREATE INDEX troupe_inbox_at ON troupe_inbox (at);
+	CREATE TABLE troupe_offsets (
+		consumer text NOT NULL, source text NOT NULL, part integer NOT NULL, last bigint NOT NULL,
+		PRIMARY KEY (consumer, source, part)
+	);
+	CREATE TABLE troupe_scopes (
+		consumer text NOT NULL, topic text NOT NULL, part integer NOT NULL, token bigint NOT NULL,
+		PRIMARY KEY (consumer, topic, part)
+	);
+	CREATE TABLE troupe_states (
+		consumer text NOT NULL, topic text NOT NULL, key bytea NOT NULL,
+		revision bigint NOT NULL, version integer NOT NULL, state bytea NOT NULL,
+		PRIMARY KEY (consumer, topic, key)
+	);`,
+}
+
+// shardSQL makes a shard: a leaf table and a sequence, without a cache, as that
+// would hand out numbers long before they are used.
+const shardSQL = `CREATE TABLE IF NOT EXISTS troupe_outbox_%[1]d PARTITION OF troupe_outbox (PRIMARY KEY (id)) FOR VALUES IN (%[1]d);
+	CREATE SEQUENCE IF NOT EXISTS troupe_outbox_seq_%[1]d CACHE 1 OWNED BY troupe_outbox_%[1]d.id;
+	INSERT INTO troupe_relays (shard) VALUES (%[1]d) ON CONFLICT DO NOTHING;`
+
+// Migrations are the statements that make the tables, one text for each version,
+// for those who apply them with a tool of their own, and after them [Shards]. A
+// table troupe_schema (version integer NOT NULL) with one row, the number of them
+// that were applied, says so to Migrate.
+func Migrations() []string { return append([]string(nil), migrations...) }
+
+// Shards are the statements that make n shards where they are missing.
+func Shards(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, shardSQL+"\n", i)
+	}
+	return b.String()
+}
+
+// migrating is the advisory lock of those who migrate.
+const migrating = 0x74726f757065 // "troupe"
+
+// Migrate makes or updates the tables, in one transaction, and the shards of the
+// config. That there are other shards already is an error: a key would change its
+// shard, and overtake itself.
+func (s *Store) Migrate(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, migrating); err != nil {
+			return fmt.Errorf("postgres: migrate: %w", err)
+		}
+		version, err := schemaVersion(ctx, tx)
+		if err != nil {
+			return fmt.Errorf("postgres: migrate: %w", err)
+		}
+		if version > len(migrations) {
+			return fmt.Errorf("postgres: the tables have version %d, and this program knows %d", version, len(migrations))
+		}
+		for i := version; i < len(migrations); i++ {
+			_, err := tx.Exec(ctx, migrations[i]+fmt.Sprintf(`; DELETE FROM troupe_schema; INSERT INTO troupe_schema (version) VALUES (%d)`, i+1))
+			if err != nil {
+				return fmt.Errorf("postgres: migrate to version %d: %w", i+1, err)
+			}
+		}
+		return s.makeShards(ctx, tx)
+	})
+}
+
+// schemaVersion makes the table only where it is missing, so that a user who may
+// not make tables can work with those that are there.
+func schemaVersion(ctx context.Context, tx pgx.Tx) (version int, err error) {
+	var there bool
+	if err := tx.QueryRow(ctx, `SELECT to_regclass('troupe_schema') IS NOT NULL`).Scan(&there); err != nil {
+		return 0, err
+	}
+	if !there {
+		if _, err := tx.Exec(ctx, `CREATE TABLE troupe_schema (version integer NOT NULL)`); err != nil {
+			return 0, err
+		}
+	}
+	err = tx.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM troupe_schema`).Scan(&version)
+	return version, err
+}
+
+func (s *Store) makeShards(ctx context.Context, tx pgx.Tx) error {
+	var have int
+	if err := tx.QueryRow(ctx, `SELECT count(*) FROM troupe_relays`).Scan(&have); err != nil {
+		return fmt.Errorf("postgres: shards: %w", err)
+	}
+	switch have {
+	case len(s.shards):
+		return nil
+	case 0:
+		if _, err := tx.Exec(ctx, Shards(len(s.shards))); err != nil {
+			return fmt.Errorf("postgres: make %d shards: %w", len(s.shards), err)
+		}
+		return nil
+	}
+	return fmt.Errorf("%w: Shards is %d, and the tables have %d", ErrConfig, len(s.shards), have)
+}
