@@ -19,7 +19,7 @@ var ErrNoID = errors.New("outbox: message has no id")
 
 // Row is a stored message.
 type Row struct {
-	// Seq grows in the order of commits.
+	// Seq grows, for each key, in the order of commits.
 	Seq     int64
 	Message brokers.Message
 	// At is when it was stored.
@@ -33,7 +33,8 @@ type Source interface {
 	// now, and returns its epoch, which grows with each change of the holder. If
 	// another relay has it the error is [ErrLeaseLost].
 	Lease(ctx context.Context, relay string, length time.Duration) (epoch int64, err error)
-	// Rows returns up to n rows after seq, in order.
+	// Rows returns up to n rows after seq, in order, and before them those with a
+	// smaller one that have become visible only now.
 	Rows(ctx context.Context, after int64, n int) ([]Row, error)
 	// Done forgets rows that were published, if the epoch still holds.
 	Done(ctx context.Context, epoch int64, seqs []int64) error

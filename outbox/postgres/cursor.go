@@ -22,9 +22,21 @@ func newCursor(hi int64, open []int64) *cursor {
 	return c
 }
 
-// saw is told what one snapshot shows of the open numbers after some, and of those
-// beyond hi, up to last; xmin is the oldest transaction that it does not know the
-// end of.
+// wanted are the numbers to look for behind hi: all gaps, as one that is filled may
+// be followed by its key's next row in the same snapshot, and what was seen after
+// some number.
+func (c *cursor) wanted(after int64) []int64 {
+	all := make([]int64, 0, len(c.open))
+	for id, p := range c.open {
+		if !p.seen || id > after {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
+// saw is told what one snapshot shows of the numbers wanted and of those beyond hi,
+// up to last; xmin is the oldest transaction that it does not know the end of.
 func (c *cursor) saw(after int64, visible []int64, last, xmin int64) {
 	shown := make(map[int64]bool, len(visible))
 	for _, id := range visible {
@@ -32,7 +44,7 @@ func (c *cursor) saw(after int64, visible []int64, last, xmin int64) {
 	}
 	for id, p := range c.open {
 		switch {
-		case id <= after || id > last:
+		case p.seen && id <= after || id > last:
 		case shown[id]:
 			c.open[id] = place{seen: true}
 		case p.seen: // it was moved meanwhile, or is gone

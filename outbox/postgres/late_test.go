@@ -161,6 +161,38 @@ func drained(t *testing.T, s *postgres.Store) {
 	}
 }
 
+// A row that has become visible behind the reader comes before its key's next one.
+func TestLateBehindReader(t *testing.T) {
+	s, ctx := open(t, schemaURL(t), postgres.Config{}), t.Context()
+	late, err := s.Pool().Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Append(ctx, late, message("k", "k1")); err != nil {
+		t.Fatal(err)
+	}
+	appendTo := func(messages ...brokers.Message) {
+		t.Helper()
+		if err := s.InTx(ctx, func(tx pgx.Tx) error { return s.Append(ctx, tx, messages...) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	appendTo(message("y", "y1"), message("z", "z1"))
+	shard := s.Shards()[0]
+	first, err := shard.Rows(ctx, 0, 2)
+	if err != nil || len(first) != 2 {
+		t.Fatalf("read %+v, %v", first, err)
+	}
+	if err := late.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	appendTo(message("k", "k2"))
+	next, err := shard.Rows(ctx, first[1].Seq, 2)
+	if err != nil || len(next) != 2 || next[0].Message.ID != "k1" || next[1].Message.ID != "k2" {
+		t.Errorf("read %+v, %v; want k1 and k2", next, err)
+	}
+}
+
 func openNumbers(t *testing.T, s *postgres.Store) (n int) {
 	t.Helper()
 	if err := s.Pool().QueryRow(t.Context(), `SELECT coalesce(sum(cardinality(open)), 0) FROM troupe_relays`).Scan(&n); err != nil {

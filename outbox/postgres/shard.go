@@ -140,12 +140,12 @@ func (s *Shard) load(ctx context.Context) error {
 func (s *Shard) snapshot(ctx context.Context, after int64, n int) (found []outbox.Row, xmin int64, err error) {
 	query := `SELECT x.xmin, r.id, r.message, r.at
 		FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin) x LEFT JOIN (
-			(SELECT id, message, at FROM ` + s.table + ` WHERE id = ANY($1) AND id > $2 ORDER BY id LIMIT $4)
+			(SELECT id, message, at FROM ` + s.table + ` WHERE id = ANY($1) ORDER BY id LIMIT $3)
 			UNION ALL
-			(SELECT id, message, at FROM ` + s.table + ` WHERE id > $3 ORDER BY id LIMIT $4)
-			ORDER BY id LIMIT $4
+			(SELECT id, message, at FROM ` + s.table + ` WHERE id > $2 ORDER BY id LIMIT $3)
+			ORDER BY id LIMIT $3
 		) r ON true ORDER BY r.id`
-	rows, err := s.store.pool.Query(ctx, query, s.cursor.without(nil), after, max(after, s.cursor.hi), n)
+	rows, err := s.store.pool.Query(ctx, query, s.cursor.wanted(after), s.cursor.hi, n)
 	if err != nil {
 		return nil, 0, err
 	}
