@@ -238,10 +238,11 @@ func (f *feed) settle(a brokers.Ack) bool {
 
 // position is where the next owner is to begin. It needs the lock.
 func (f *feed) position() int64 {
+	at := f.upTo + 1
 	if f.upTo >= f.delivered {
-		return max(f.cursor, f.committed)
+		at = f.cursor
 	}
-	return max(f.memo.settled.Gap(f.upTo+1), f.committed)
+	return max(f.memo.settled.Gap(at), f.committed)
 }
 
 // progress returns what is to be committed: changed is false if the cluster has it

@@ -1,0 +1,305 @@
+package kafka_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/kafka"
+)
+
+// openQuick opens a broker whose memberships end soon when they are not heard.
+func openQuick(t *testing.T, change func(*kafka.Config)) *kafka.Broker {
+	t.Helper()
+	return open(t, func(c *kafka.Config) {
+		*c = quick(*c)
+		if change != nil {
+			change(c)
+		}
+	})
+}
+
+func subscribe(t *testing.T, b *kafka.Broker, cfg brokers.SubscriptionConfig) brokers.Subscription {
+	t.Helper()
+	sub, err := b.Subscribe(within(t), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sub
+}
+
+func accept(t *testing.T, sub brokers.Subscription) brokers.Partition {
+	t.Helper()
+	p, err := sub.Accept(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// fetch returns the payloads of the next n messages, and the messages.
+func fetch(t *testing.T, p brokers.Partition, n int) (payloads []string, msgs []brokers.Message) {
+	t.Helper()
+	for len(msgs) < n {
+		got, err := p.Fetch(within(t), brokers.FetchLimit{Messages: n - len(msgs)})
+		if err != nil {
+			t.Fatalf("fetched %q of %d: %v", payloads, n, err)
+		}
+		for i := range got {
+			payloads = append(payloads, string(got[i].Payload))
+		}
+		msgs = append(msgs, got...)
+	}
+	return payloads, msgs
+}
+
+func closeAll(t *testing.T, p brokers.Partition, sub brokers.Subscription) {
+	t.Helper()
+	if err := p.Close(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := sub.Close(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// put publishes payloads to a partition.
+func put(t *testing.T, b *kafka.Broker, topic string, partition int32, payloads ...string) {
+	t.Helper()
+	pub := publisher(t, b, brokers.PublisherConfig{Partitioner: brokers.Explicit()})
+	var msgs []brokers.Message
+	for _, text := range payloads {
+		msgs = append(msgs, brokers.Message{Topic: topic, Partition: partition, Payload: []byte(text)})
+	}
+	if _, err := pub.Publish(within(t), msgs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A restart repeats only what was not settled, though what is settled lies above a
+// gap and only the gap's beginning is the group's position.
+func TestSettledAboveGapIsNotRepeated(t *testing.T) {
+	t.Parallel()
+	b := openQuick(t, nil)
+	topic := newTopic(t, b, 1)
+	put(t, b, topic, 0, "0", "1", "2", "3", "4", "5")
+	cfg := brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}}
+	sub := subscribe(t, b, cfg)
+	p := accept(t, sub)
+	_, msgs := fetch(t, p, 6)
+	if err := p.Ack(brokers.Ack{UpTo: msgs[0].Offset, Above: []int64{msgs[2].Offset, msgs[3].Offset, msgs[5].Offset}}); err != nil {
+		t.Fatal(err)
+	}
+	closeAll(t, p, sub)
+
+	next := subscribe(t, openQuick(t, nil), cfg)
+	p = accept(t, next)
+	got, msgs := fetch(t, p, 2)
+	if want := []string{"1", "4"}; !slices.Equal(got, want) {
+		t.Fatalf("after a restart came %q; want %q", got, want)
+	}
+	if err := p.Ack(brokers.Ack{UpTo: msgs[1].Offset}); err != nil {
+		t.Fatal(err)
+	}
+	closeAll(t, p, next)
+	if at := position(t, topic, topic); at != 6 {
+		t.Errorf("the group's position is %d; want 6, above all that was settled", at)
+	}
+}
+
+// Transactions that were aborted are not seen; the position passes their markers,
+// so that nothing looks unread.
+func TestAbortedIsNotSeen(t *testing.T) {
+	t.Parallel()
+	b := openQuick(t, nil)
+	topic := newTopic(t, b, 1)
+	tx, err := b.Transactor(within(t), "tx-"+topic, kafka.TransactorConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range []string{"a", "no", "b", "nor this"} {
+		if _, err := tx.Publish(within(t), brokers.Message{Topic: topic, Payload: []byte(text)}); err != nil {
+			t.Fatal(err)
+		}
+		end := tx.Commit
+		if i%2 == 1 {
+			end = tx.Abort
+		}
+		if err := end(within(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(t, b, topic, 0, "c")
+	sub := subscribe(t, b, brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}})
+	p := accept(t, sub)
+	got, msgs := fetch(t, p, 3)
+	if want := []string{"a", "b", "c"}; !slices.Equal(got, want) {
+		t.Fatalf("got %q; want %q", got, want)
+	}
+	if err := p.Ack(brokers.Ack{UpTo: msgs[2].Offset}); err != nil {
+		t.Fatal(err)
+	}
+	closeAll(t, p, sub)
+	if at := position(t, topic, topic); at != 9 {
+		t.Errorf("the group's position is %d; want 9, behind 5 messages and 4 markers", at)
+	}
+}
+
+// Scenario B06: the group's position is not in the log any more. By the config it
+// goes on at the oldest message, and Health says what was lost; or at the newest;
+// or it fails, by name.
+func TestPositionOutOfRange(t *testing.T) {
+	t.Parallel()
+	for name, reset := range map[string]kafka.OffsetReset{"earliest": kafka.ResetEarliest, "latest": kafka.ResetLatest, "fail": kafka.ResetFail} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := openQuick(t, func(c *kafka.Config) { c.OffsetReset = reset })
+			topic := newTopic(t, b, 1)
+			put(t, b, topic, 0, "0", "1", "2", "3", "4")
+			cfg := brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}}
+			sub := subscribe(t, b, cfg)
+			p := accept(t, sub)
+			_, msgs := fetch(t, p, 2)
+			if err := p.Ack(brokers.Ack{UpTo: msgs[0].Offset}); err != nil {
+				t.Fatal(err)
+			}
+			closeAll(t, p, sub)
+			deleteRecords(t, topic, 3)
+
+			sub = subscribe(t, b, cfg)
+			p, err := sub.Accept(within(t))
+			if reset == kafka.ResetFail {
+				if err == nil || !strings.Contains(err.Error(), topic) || !strings.Contains(err.Error(), "position 1 in partition 0") {
+					t.Fatalf("Accept: %v; want an error that names topic, partition and position", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, b, topic, 0, "5")
+			want := []string{"3", "4", "5"}
+			if reset == kafka.ResetLatest {
+				want = []string{"5"}
+			}
+			if got, _ := fetch(t, p, len(want)); !slices.Equal(got, want) {
+				t.Errorf("got %q; want %q", got, want)
+			}
+			if h := b.Health(within(t)).Subscriptions[0]; h.Err == nil || !strings.Contains(h.Err.Error(), "from 3 to 5") {
+				t.Errorf("Health says %v; want what was lost", h.Err)
+			}
+		})
+	}
+}
+
+// deleteRecords deletes what lies below an offset of partition 0.
+func deleteRecords(t *testing.T, topic string, below int64) {
+	t.Helper()
+	request := kmsg.NewPtrDeleteRecordsRequest()
+	request.TimeoutMillis = 10_000
+	of := kmsg.NewDeleteRecordsRequestTopic()
+	of.Topic = topic
+	partition := kmsg.NewDeleteRecordsRequestTopicPartition()
+	partition.Offset = below
+	of.Partitions = append(of.Partitions, partition)
+	request.Topics = append(request.Topics, of)
+	answer, err := request.RequestWith(within(t), reader(t))
+	if err != nil || answer.Topics[0].Partitions[0].ErrorCode != 0 {
+		t.Fatalf("delete records: %+v, %v", answer, err)
+	}
+}
+
+// Partitions that are added while a group runs are read from their beginning, also
+// by a group that began with the latest: all that is in them came after it.
+func TestPartitionsAdded(t *testing.T) {
+	t.Parallel()
+	b := openQuick(t, func(c *kafka.Config) { c.MetadataInterval = 200e6 })
+	topic := newTopic(t, b, 1)
+	put(t, b, topic, 0, "old")
+	sub := subscribe(t, b, brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}, Start: brokers.StartLatest})
+	first := accept(t, sub)
+	addPartitions(t, topic, 2)
+	put2(t, topic, 1, "early")
+	p := accept(t, sub)
+	if got, _ := fetch(t, p, 1); p.ID() != 1 || got[0] != "early" {
+		t.Errorf("partition %d begins with %q", p.ID(), got)
+	}
+	put(t, b, topic, 0, "new")
+	if got, _ := fetch(t, first, 1); got[0] != "new" {
+		t.Errorf("partition 0 goes on with %q", got)
+	}
+	if first.Context().Err() != nil {
+		t.Errorf("the epoch of partition 0 ended: %v", context.Cause(first.Context()))
+	}
+}
+
+func addPartitions(t *testing.T, topic string, total int32) {
+	t.Helper()
+	request := kmsg.NewPtrCreatePartitionsRequest()
+	request.TimeoutMillis = 10_000
+	of := kmsg.NewCreatePartitionsRequestTopic()
+	of.Topic, of.Count = topic, total
+	request.Topics = append(request.Topics, of)
+	answer, err := request.RequestWith(within(t), reader(t))
+	if err != nil || answer.Topics[0].ErrorCode != 0 {
+		t.Fatalf("add partitions: %+v, %v", answer, err)
+	}
+}
+
+// put2 publishes by another client, which asks for partitions that are new.
+func put2(t *testing.T, topic string, partition int32, payload string) {
+	t.Helper()
+	c := reader(t, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err := c.ProduceSync(within(t), &kgo.Record{Topic: topic, Partition: partition, Value: []byte(payload)}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A rebalance leaves the epochs that stay here as they are.
+func TestRetainedEpochGoesOn(t *testing.T) {
+	t.Parallel()
+	b := openQuick(t, nil)
+	topic := newTopic(t, b, 4)
+	cfg := brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}}
+	first := subscribe(t, b, cfg)
+	owned := map[int32]brokers.Partition{}
+	for range 4 {
+		p := accept(t, first)
+		owned[p.ID()] = p
+	}
+	second := subscribe(t, openQuick(t, nil), cfg)
+	revoked := make(chan brokers.Partition, len(owned))
+	for _, p := range owned {
+		go func() {
+			select {
+			case <-p.Revoking():
+				revoked <- p
+			case <-t.Context().Done():
+			}
+		}()
+	}
+	for range 2 {
+		select {
+		case p := <-revoked:
+			delete(owned, p.ID())
+			if err := p.Close(within(t)); err != nil {
+				t.Error(err)
+			}
+		case <-within(t).Done():
+			t.Fatal("nothing was wanted back")
+		}
+	}
+	accept(t, second)
+	accept(t, second)
+	for id, p := range owned {
+		put(t, b, topic, id, "on")
+		if got, _ := fetch(t, p, 1); got[0] != "on" || p.Context().Err() != nil {
+			t.Errorf("partition %d: got %q, epoch ended: %v", id, got, context.Cause(p.Context()))
+		}
+	}
+}
