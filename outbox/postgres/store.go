@@ -176,10 +176,10 @@ func (s *Store) Listen(ctx context.Context) error {
 
 // quiet is the error, unless ctx has ended: that is how it is stopped.
 func quiet(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // notifier calls a function soon, once for all that asked for it meanwhile: a
