@@ -105,6 +105,19 @@ type pendingCommit struct {
 func (c *commits) send(ctx context.Context) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
+	return c.sendLocked(ctx)
+}
+
+// hurry is send for who does not wait for a request that is under way: what is not
+// sent is delivered again.
+func (c *commits) hurry(ctx context.Context) {
+	if c.sending.TryLock() {
+		defer c.sending.Unlock()
+		_ = c.sendLocked(ctx) // as said
+	}
+}
+
+func (c *commits) sendLocked(ctx context.Context) error {
 	as, owned := c.s.ownership()
 	due := c.gather(owned)
 	if len(due) == 0 {

@@ -225,6 +225,7 @@ func (s *subscription) close(ctx context.Context) error {
 
 // drained waits until owners here have nothing any more, in the sense of owns.
 func (s *subscription) drained(ctx context.Context, owns func() bool) error {
+	defer wake(s.changed) // another may wait for the same
 	for owns() {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -248,7 +249,7 @@ func (s *subscription) abandon() {
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, farewell)
 	defer cancel()
-	_ = s.commits.send(ctx) // what it cannot send is delivered again
+	s.commits.hurry(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for at, sl := range s.slots {
