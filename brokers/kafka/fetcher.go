@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 
@@ -20,6 +21,10 @@ const (
 	// scarceBytes is what a partition without messages may fetch when
 	// Config.BufferBytes are used up, by partitions that are paused perhaps.
 	scarceBytes = 64 << 10
+	// shortWait is how long the last of these requests waits at first, while the
+	// others wait for partitions that have nothing perhaps: what is to be fetched
+	// next can only wait for it. It doubles while nothing comes.
+	shortWait = 10 * time.Millisecond
 	// maxFetchBytes is how much one request brings of all its partitions.
 	maxFetchBytes = 16 << 20
 )
@@ -64,6 +69,7 @@ type fetchNode struct {
 	id      int32
 	due     []*feed
 	running int
+	empty   int // requests in a row that brought nothing
 }
 
 // want has more fetched for a feed, if it has not got enough.
@@ -166,6 +172,9 @@ func (f *fetcher) load(n *fetchNode) ([]*feed, fetchLimits) {
 		limits.partitionBytes = min(limits.partitionBytes, scarceBytes)
 	}
 	limits.bytes = min(limits.bytes, max(room, limits.partitionBytes))
+	if n.running == maxFetches {
+		limits.wait = min(limits.wait, shortWait<<min(n.empty, 10))
+	}
 	return load, limits
 }
 
@@ -191,8 +200,14 @@ func (f *fetcher) fetch(n *fetchNode, load []*feed, limits fetchLimits, frame []
 	for i := range got {
 		answers[got[i].place] = &got[i]
 	}
+	brought := 0
 	for i, d := range load {
-		f.answered(d, list[i].offset, answers[d.place])
+		brought += f.answered(d, list[i].offset, answers[d.place])
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n.empty++; brought > 0 {
+		n.empty = 0
 	}
 	return frame
 }
@@ -211,13 +226,12 @@ func (f *fetcher) ask(n *fetchNode, limits fetchLimits, list []wanted, frame []b
 }
 
 // answered takes what a fetch from an offset brought for a feed; nil if the answer
-// says nothing of it.
-func (f *fetcher) answered(d *feed, from int64, got *fetched) {
+// says nothing of it. It returns how many bytes are kept.
+func (f *fetcher) answered(d *feed, from int64, got *fetched) (kept int) {
 	err := error(kafkago.RequestTimedOut)
 	if got != nil {
 		err = codeError(got.code)
 	}
-	kept := 0
 	if err == nil {
 		kept = d.arrived(from, got)
 	}
@@ -230,20 +244,21 @@ func (f *fetcher) answered(d *feed, from int64, got *fetched) {
 		}
 		f.place(d)
 		f.mu.Unlock()
-		return
+		return kept
 	}
 	switch {
 	case errors.Is(err, kafkago.OffsetOutOfRange):
 		f.mu.Unlock()
 		f.outOfRange(d)
-		return
+		return 0
 	case !transient(err) && !errors.Is(err, kafkago.OffsetNotAvailable):
 		f.mu.Unlock()
 		f.refused(fmt.Errorf("kafka: read topic %q: %w", d.topic, err))
-		return
+		return 0
 	}
 	f.stick(d, err)
 	f.mu.Unlock()
+	return 0
 }
 
 // failed is for a request that was not answered.
