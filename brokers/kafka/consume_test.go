@@ -2,9 +2,11 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -218,7 +220,7 @@ func deleteRecords(t *testing.T, topic string, below int64) {
 // by a group that began with the latest: all that is in them came after it.
 func TestPartitionsAdded(t *testing.T) {
 	t.Parallel()
-	b := openQuick(t, func(c *kafka.Config) { c.MetadataInterval = 200e6 })
+	b := openQuick(t, func(c *kafka.Config) { c.MetadataInterval = 200 * time.Millisecond })
 	topic := newTopic(t, b, 1)
 	put(t, b, topic, 0, "old")
 	sub := subscribe(t, b, brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}, Start: brokers.StartLatest})
@@ -301,5 +303,49 @@ func TestRetainedEpochGoesOn(t *testing.T) {
 		if got, _ := fetch(t, p, 1); got[0] != "on" || p.Context().Err() != nil {
 			t.Errorf("partition %d: got %q, epoch ended: %v", id, got, context.Cause(p.Context()))
 		}
+	}
+}
+
+// A group without members can be set back by a time, to handle messages again; one
+// with members cannot.
+func TestSetPositions(t *testing.T) {
+	t.Parallel()
+	b := openQuick(t, nil)
+	topic := newTopic(t, b, 1)
+	pub := publisher(t, b, brokers.PublisherConfig{})
+	times := []int64{1_000, 2_000, 3_000}
+	for i, at := range times {
+		m := brokers.Message{Topic: topic, Payload: []byte{byte('0' + i)}, Time: time.Now().Add(-time.Hour).Add(time.Duration(at) * time.Millisecond)}
+		if _, err := pub.Publish(within(t), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}}
+	sub := subscribe(t, b, cfg)
+	p := accept(t, sub)
+	_, msgs := fetch(t, p, 3)
+	if err := p.Ack(brokers.Ack{UpTo: msgs[2].Offset}); err != nil {
+		t.Fatal(err)
+	}
+	back, err := b.OffsetsAt(within(t), topic, msgs[1].Time)
+	if err != nil || len(back) != 1 || back[0].Next != 1 {
+		t.Fatalf("OffsetsAt: %+v, %v; want offset 1", back, err)
+	}
+	if err := b.SetPositions(within(t), topic, back...); !errors.Is(err, kafka.ErrHasMembers) {
+		t.Fatalf("SetPositions of a group at work: %v; want ErrHasMembers", err)
+	}
+	closeAll(t, p, sub)
+	if err := b.SetPositions(within(t), topic, back...); err != nil {
+		t.Fatal(err)
+	}
+	sub = subscribe(t, b, cfg)
+	if got, _ := fetch(t, accept(t, sub), 2); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("set back, got %q; want what is not older than message 1", got)
+	}
+	if newest, err := b.OffsetsAt(within(t), topic, time.Now().Add(time.Hour)); err != nil || newest[0].Next != 3 {
+		t.Errorf("OffsetsAt of the future: %+v, %v; want offset 3", newest, err)
+	}
+	if err := b.SetPositions(within(t), topic, kafka.GroupOffset{Topic: topic, Next: -1}); !errors.Is(err, brokers.ErrInvalid) {
+		t.Errorf("a negative position: %v; want ErrInvalid", err)
 	}
 }
