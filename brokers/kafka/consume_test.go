@@ -349,3 +349,82 @@ func TestSetPositions(t *testing.T) {
 		t.Errorf("a negative position: %v; want ErrInvalid", err)
 	}
 }
+
+// A topic that is deleted ends its epochs; made anew, it is read from its
+// beginning, though the group had a position far above that.
+func TestTopicMadeAnew(t *testing.T) {
+	t.Parallel()
+	b := openQuick(t, nil)
+	topic := newTopic(t, b, 1)
+	put(t, b, topic, 0, "0", "1", "2", "3")
+	sub := subscribe(t, b, brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}, AckInterval: 10 * time.Millisecond})
+	p := accept(t, sub)
+	_, msgs := fetch(t, p, 4)
+	if err := p.Ack(brokers.Ack{UpTo: msgs[3].Offset}); err != nil {
+		t.Fatal(err)
+	}
+	deleteTopics(t, seeds(serverURL(t, "TEST_KAFKA_URL")), topic)
+	select {
+	case <-p.Context().Done():
+	case <-within(t).Done():
+		t.Fatal("the epoch goes on without its topic")
+	}
+	_ = p.Close(within(t)) // there is nothing to be acknowledged any more
+	if err := b.EnsureTopic(within(t), brokers.TopicConfig{Name: topic, Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	put2(t, topic, 0, "anew")
+	next := accept(t, sub)
+	if got, _ := fetch(t, next, 1); got[0] != "anew" || next.Epoch() <= p.Epoch() {
+		t.Errorf("epoch %d begins with %q", next.Epoch(), got)
+	}
+}
+
+// Scenario B04: a handler that takes longer than SessionTimeout, amid a rebalance,
+// gets its member expelled from nothing: heartbeats go on, what it acknowledges in
+// the end counts, and the next owner begins behind it.
+func TestSlowHandlerInRebalance(t *testing.T) {
+	t.Parallel()
+	b := openQuick(t, nil)
+	topic := newTopic(t, b, 2)
+	put(t, b, topic, 0, "0", "1")
+	put(t, b, topic, 1, "0", "1")
+	cfg := brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}}
+	sub := subscribe(t, b, cfg)
+	one, two := accept(t, sub), accept(t, sub)
+	at := map[brokers.Partition]int64{}
+	for _, p := range []brokers.Partition{one, two} {
+		_, msgs := fetch(t, p, 1)
+		at[p] = msgs[0].Offset
+	}
+	second := subscribe(t, openQuick(t, nil), cfg)
+	var p, kept brokers.Partition
+	select {
+	case <-one.Revoking():
+		p, kept = one, two
+	case <-two.Revoking():
+		p, kept = two, one
+	case <-within(t).Done():
+		t.Fatal("nothing was wanted back")
+	}
+	select {
+	case <-time.After(5 * time.Second): // the session time-out is 3 s, and the handler is at work
+	case <-p.Context().Done():
+		t.Fatalf("expelled amid its work: %v", context.Cause(p.Context()))
+	case <-kept.Context().Done():
+		t.Fatalf("expelled from what it kept: %v", context.Cause(kept.Context()))
+	}
+	if err := p.Ack(brokers.Ack{UpTo: at[p]}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	next := accept(t, second)
+	if got, _ := fetch(t, next, 1); next.ID() != p.ID() || got[0] != "1" {
+		t.Errorf("partition %d begins with %q", next.ID(), got)
+	}
+	if got, _ := fetch(t, kept, 1); got[0] != "1" {
+		t.Errorf("what was kept goes on with %q", got)
+	}
+}
