@@ -100,9 +100,9 @@ type Config struct {
 	// Assignor is how partitions are shared out in groups: all members of a group
 	// name the same. Defaults to AssignCooperativeSticky.
 	Assignor Assignor
-	// InstanceID makes this process a static member of its groups: one that goes
-	// and comes back within SessionTimeout finds its partitions as they were, with
-	// no rebalance. No other process may have the same, nor may two subscriptions
+	// InstanceID makes this process a static member of its groups: when it goes and
+	// comes back within SessionTimeout nobody has had its partitions meanwhile, and
+	// it has the same. No other process may have the same, nor may two subscriptions
 	// of one group. Defaults to none.
 	InstanceID string
 	// SessionTimeout is when the cluster gives the partitions of a member to others

@@ -428,3 +428,46 @@ func TestSlowHandlerInRebalance(t *testing.T) {
 		t.Errorf("what was kept goes on with %q", got)
 	}
 }
+
+// A static member that goes and comes back has the partition that it had; the
+// other member's epoch goes on all the time.
+func TestStaticMember(t *testing.T) {
+	t.Parallel()
+	static := func(c *kafka.Config) { c.InstanceID, c.SessionTimeout = "one", 20*time.Second }
+	b := openQuick(t, static)
+	topic := newTopic(t, b, 2)
+	cfg := brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}}
+	sub := subscribe(t, b, cfg)
+	had := map[int32]brokers.Partition{}
+	for range 2 {
+		p := accept(t, sub)
+		had[p.ID()] = p
+	}
+	other := subscribe(t, openQuick(t, nil), cfg)
+	var mine, moved brokers.Partition
+	select {
+	case <-had[0].Revoking():
+		mine, moved = had[1], had[0]
+	case <-had[1].Revoking():
+		mine, moved = had[0], had[1]
+	case <-within(t).Done():
+		t.Fatal("nothing was wanted back")
+	}
+	if err := moved.Close(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	theirs := accept(t, other)
+	closeAll(t, mine, sub)
+	sub = subscribe(t, openQuick(t, static), cfg)
+	if back := accept(t, sub); back.ID() != mine.ID() {
+		t.Errorf("came back to partition %d; want %d", back.ID(), mine.ID())
+	}
+	select {
+	case <-theirs.Revoking():
+		t.Error("the other member's partition was wanted back")
+	default:
+	}
+	if theirs.Context().Err() != nil {
+		t.Errorf("the other member's epoch ended: %v", context.Cause(theirs.Context()))
+	}
+}
