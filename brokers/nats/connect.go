@@ -180,7 +180,7 @@ func step(err error) string {
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired),
 		errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
 		return brokers.StepAuth
-	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted),
+	case errors.Is(err, nats.ErrSecureConnRequired), errors.Is(err, nats.ErrSecureConnWanted), errors.Is(err, nats.ErrTLS),
 		errors.As(err, &record), errors.As(err, &authority), errors.As(err, &hostname),
 		errors.As(err, &invalid), errors.As(err, &verify),
 		errors.As(err, &remote) && remote.Op == "remote error": // an alert of TLS

@@ -37,6 +37,7 @@ func TestSteps(t *testing.T) {
 		{nats.ErrAuthorization, brokers.StepAuth},
 		{fmt.Errorf("x: %w", nats.ErrAuthExpired), brokers.StepAuth},
 		{nats.ErrSecureConnRequired, brokers.StepTLS},
+		{fmt.Errorf("%w: closed by remote: %w", nats.ErrTLS, &net.OpError{Op: "write"}), brokers.StepTLS},
 		{x509.UnknownAuthorityError{}, brokers.StepTLS},
 		{x509.HostnameError{Certificate: &x509.Certificate{}}, brokers.StepTLS},
 		{nats.ErrNoServers, brokers.StepDial},
