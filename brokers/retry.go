@@ -2,8 +2,9 @@ package brokers
 
 import (
 	"container/heap"
-	"math/rand/v2"
 	"time"
+
+	"github.com/troupe-go/troupe/brokers/internal/backoff"
 )
 
 // retryLater lets o wait for the end of its back-off, at the head of its lane.
@@ -15,14 +16,9 @@ func (p *Publisher) retryLater(o *Outbound) {
 	p.wakeAt(t.due)
 }
 
-// backoff is how long to wait after that many attempts: it doubles, and is
-// between its half and itself by chance.
+// backoff is how long to wait after that many attempts.
 func (p *Publisher) backoff(attempts int) time.Duration {
-	d := p.cfg.RetryMax
-	if shift := attempts - 1; shift < 62 && p.cfg.RetryMin <= d>>shift {
-		d = p.cfg.RetryMin << shift
-	}
-	return d - rand.N(d/2+1)
+	return backoff.Jittered(p.cfg.RetryMin, p.cfg.RetryMax, attempts-1)
 }
 
 // retryDue makes ready what has waited long enough.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/backoff"
 )
 
 // transient says whether an error may pass by itself: a cold, restarted or moved
@@ -66,12 +66,7 @@ func (c *client) pause(ctx context.Context, failures int) bool {
 	return false
 }
 
-// backoff doubles from RetryMin to RetryMax, and is between its half and itself
-// by chance.
+// backoff is how long to wait after that many failures before the last.
 func (c *Config) backoff(failures int) time.Duration {
-	d := c.RetryMax
-	if failures < 30 && c.RetryMin <= d>>failures {
-		d = c.RetryMin << failures
-	}
-	return d - rand.N(d/2+1)
+	return backoff.Jittered(c.RetryMin, c.RetryMax, failures)
 }

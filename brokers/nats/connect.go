@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/backoff"
 )
 
 // ErrServerTooOld says that the server is older than 2.14, from which on a
@@ -101,14 +101,9 @@ func (b *Broker) complaint(sub *nats.Subscription, err error) {
 	b.link.complaint(err)
 }
 
-// reconnectDelay doubles from 20 ms to longest, and is between its half and
-// itself by chance.
+// reconnectDelay is how long to wait after that many attempts, longest at most.
 func reconnectDelay(attempts int, longest time.Duration) time.Duration {
-	d := longest
-	if shift := max(attempts-1, 0); shift < 20 {
-		d = min(longest, 20*time.Millisecond<<shift)
-	}
-	return d - rand.N(d/2+1)
+	return backoff.Jittered(20*time.Millisecond, longest, max(attempts-1, 0))
 }
 
 // check asks the server for its version and JetStream.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/backoff"
 	"github.com/troupe-go/troupe/brokers/internal/balance"
 )
 
@@ -178,8 +178,7 @@ func (l *lane) pause(failures int) { pause(l.ctx, failures, l.recovered) }
 // pause waits before the next attempt, longer each time, until ctx ends or
 // sooner brings something.
 func pause(ctx context.Context, failures int, sooner <-chan struct{}) {
-	d := min(50*time.Millisecond<<min(failures, 10), 2*time.Second)
-	timer := time.NewTimer(d - rand.N(d/2+1))
+	timer := time.NewTimer(backoff.Jittered(50*time.Millisecond, 2*time.Second, failures))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/backoff"
 )
 
 // errCut is why a connection is down while nothing else is known.
@@ -113,7 +113,7 @@ func (l *link) redial() *connection {
 // pause waits after that many failures before the last, or until ctx ends: then
 // it is false.
 func (l *link) pause(ctx context.Context, failures int) bool {
-	timer := time.NewTimer(l.cfg.backoff(failures))
+	timer := time.NewTimer(backoff.Jittered(l.cfg.RetryMin, l.cfg.RetryMax, failures))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -121,16 +121,6 @@ func (l *link) pause(ctx context.Context, failures int) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// backoff doubles from RetryMin to RetryMax, and is between its half and itself
-// by chance.
-func (c *Config) backoff(failures int) time.Duration {
-	d := c.RetryMax
-	if failures < 30 && c.RetryMin <= d>>failures {
-		d = c.RetryMin << failures
-	}
-	return d - rand.N(d/2+1)
 }
 
 // up makes a connection the link's, and returns what tells of its loss and of
