@@ -2,12 +2,8 @@ package kafka
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"math"
-	"os"
 	"strings"
 	"time"
 
@@ -81,7 +77,10 @@ func ConfigFrom(dsn *brokers.DSN) (Config, error) {
 		*d.to = dsn.Duration(d.name, 0)
 	}
 	configs := dsn.Text("topic_configs", "")
-	files := tlsFiles(dsn)
+	var files brokers.TLSFiles
+	if dsn.Scheme == schemeTLS {
+		files = dsn.TLSFiles()
+	}
 	if err := dsn.Finish(); err != nil {
 		return Config{}, err
 	}
@@ -93,7 +92,7 @@ func ConfigFrom(dsn *brokers.DSN) (Config, error) {
 		return Config{}, err
 	}
 	if dsn.Scheme == schemeTLS {
-		cfg.TLS, err = files.config()
+		cfg.TLS, err = files.Config()
 	}
 	return cfg, err
 }
@@ -122,43 +121,4 @@ func topicConfigs(text string) (map[string]string, error) {
 		configs[name] = value
 	}
 	return configs, nil
-}
-
-// files are those that TLS needs, by the options that name them.
-type files struct{ ca, cert, key, serverName string }
-
-// tlsFiles reads the options of TLS, which without it are unknown.
-func tlsFiles(dsn *brokers.DSN) files {
-	if dsn.Scheme != schemeTLS {
-		return files{}
-	}
-	return files{
-		ca: dsn.Text("ca_file", ""), cert: dsn.Text("cert_file", ""), key: dsn.Text("key_file", ""),
-		serverName: dsn.Text("server_name", ""),
-	}
-}
-
-func (f files) config() (*tls.Config, error) {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.serverName}
-	if f.ca != "" {
-		text, err := os.ReadFile(f.ca)
-		if err != nil {
-			return nil, fmt.Errorf("%w: option ca_file: %w", brokers.ErrInvalid, err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%w: option ca_file: no certificate in %s", brokers.ErrInvalid, f.ca)
-		}
-	}
-	if (f.cert == "") != (f.key == "") {
-		return nil, fmt.Errorf("%w: %w", brokers.ErrInvalid, errors.New("options cert_file and key_file go together"))
-	}
-	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-		if err != nil {
-			return nil, fmt.Errorf("%w: options cert_file, key_file: %w", brokers.ErrInvalid, err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
 }

@@ -2,10 +2,7 @@ package rabbitmq
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -66,42 +63,11 @@ func ConfigFrom(dsn *brokers.DSN) (Config, error) {
 		cfg.Addresses = []string{fmt.Sprintf("127.0.0.1:%d", portTLS)}
 	}
 	cfg.ExternalAuth = dsn.Enum("auth", "password", "password", "external") == "external"
-	f := files{
-		ca: dsn.Text("ca_file", ""), cert: dsn.Text("cert_file", ""), key: dsn.Text("key_file", ""),
-		serverName: dsn.Text("server_name", ""),
-	}
+	files := dsn.TLSFiles()
 	if err := dsn.Finish(); err != nil {
 		return Config{}, err
 	}
 	var err error
-	cfg.TLS, err = f.config()
+	cfg.TLS, err = files.Config()
 	return cfg, err
-}
-
-// files are those that TLS needs, by the options that name them.
-type files struct{ ca, cert, key, serverName string }
-
-func (f files) config() (*tls.Config, error) {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.serverName}
-	if f.ca != "" {
-		text, err := os.ReadFile(f.ca)
-		if err != nil {
-			return nil, fmt.Errorf("%w: option ca_file: %w", brokers.ErrInvalid, err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%w: option ca_file: no certificate in %s", brokers.ErrInvalid, f.ca)
-		}
-	}
-	if (f.cert == "") != (f.key == "") {
-		return nil, fmt.Errorf("%w: options cert_file and key_file go together", brokers.ErrInvalid)
-	}
-	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-		if err != nil {
-			return nil, fmt.Errorf("%w: options cert_file, key_file: %w", brokers.ErrInvalid, err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
-	}
-	return cfg, nil
 }
