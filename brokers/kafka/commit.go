@@ -3,13 +3,10 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol/offsetcommit"
 )
 
 // commits sends the positions of a subscription's epochs: all that have changed in
@@ -155,7 +152,6 @@ func (c *commits) gather(owned []*partition) []pendingCommit {
 		}
 		due = append(due, pendingCommit{p, position, mark, metadata})
 	}
-	slices.SortFunc(due, func(a, b pendingCommit) int { return comparePlaces(a.p.place, b.p.place) })
 	return due
 }
 
@@ -167,31 +163,20 @@ func (c *commits) isBare() bool {
 
 // commit sends one request.
 func (c *commits) commit(ctx context.Context, as identity, due []pendingCommit) (map[place]int16, error) {
-	request := &offsetcommit.Request{
-		GroupID: c.s.cfg.Group, GenerationID: as.generation, MemberID: as.member, GroupInstanceID: as.instance,
-	}
+	offsets := make([]GroupOffset, len(due))
 	for i := range due {
-		d, last := &due[i], len(request.Topics)-1
-		if last < 0 || request.Topics[last].Name != d.p.topic {
-			request.Topics = append(request.Topics, offsetcommit.RequestTopic{Name: d.p.topic})
-			last++
-		}
-		request.Topics[last].Partitions = append(request.Topics[last].Partitions, offsetcommit.RequestPartition{
-			PartitionIndex: d.p.place.partition, CommittedOffset: d.position, CommittedLeaderEpoch: -1, CommittedMetadata: d.metadata,
-		})
+		d := &due[i]
+		offsets[i] = GroupOffset{Topic: d.p.topic, Partition: d.p.place.partition, Next: d.position, Metadata: d.metadata}
 	}
-	answer, err := c.s.b.client.deliver(ctx, request)
+	return c.store(ctx, as, offsets)
+}
+
+func (c *commits) store(ctx context.Context, as identity, offsets []GroupOffset) (map[place]int16, error) {
+	codes, err := c.s.b.client.commitOffsets(ctx, c.s.cfg.Group, as, offsets)
 	if err != nil {
 		c.s.b.client.forgetCoordinator(groupCoordinator, c.s.cfg.Group)
-		return nil, err
 	}
-	codes := map[place]int16{}
-	for _, t := range answer.(*offsetcommit.Response).Topics {
-		for _, p := range t.Partitions {
-			codes[place{t.Name, p.PartitionIndex}] = p.ErrorCode
-		}
-	}
-	return codes, nil
+	return codes, err
 }
 
 // committed does what the cluster's answer to one position means. An error says
@@ -214,11 +199,9 @@ func (c *commits) committed(as identity, d *pendingCommit, code int16) error {
 	case errors.Is(err, kafkago.RebalanceInProgress), transient(err):
 		c.s.b.client.forgetCoordinator(groupCoordinator, c.s.cfg.Group)
 	default:
-		err = fmt.Errorf("kafka: position of group %q in partition %d of topic %q: %w", c.s.cfg.Group, d.p.place.partition, d.p.topic, err)
-		c.answer(d.p, err)
-		return err
+		c.answer(d.p, positionError(c.s.cfg.Group, d.p.place, err))
 	}
-	return fmt.Errorf("kafka: position of group %q in partition %d of topic %q: %w", c.s.cfg.Group, d.p.place.partition, d.p.topic, err)
+	return positionError(c.s.cfg.Group, d.p.place, err)
 }
 
 // answer tells who waits for an epoch's position.
@@ -239,19 +222,18 @@ func (c *commits) choose(ctx context.Context, places []place, begin map[place]be
 	if as.generation == noGeneration {
 		return errExpelled
 	}
-	due := make([]pendingCommit, 0, len(places))
-	for _, p := range places {
+	offsets := make([]GroupOffset, len(places))
+	for i, p := range places {
 		b := begin[p]
-		due = append(due, pendingCommit{p: &partition{place: p}, position: b.offset, metadata: b.memo.text(b.offset)})
+		offsets[i] = GroupOffset{Topic: p.topic, Partition: p.partition, Next: b.offset, Metadata: b.memo.text(b.offset)}
 	}
-	slices.SortFunc(due, func(a, b pendingCommit) int { return comparePlaces(a.p.place, b.p.place) })
-	codes, err := c.commit(ctx, as, due)
+	codes, err := c.store(ctx, as, offsets)
 	if err != nil {
 		return err
 	}
 	for p, code := range codes {
 		if err := codeError(code); err != nil {
-			return fmt.Errorf("kafka: first position of group %q in partition %d of topic %q: %w", c.s.cfg.Group, p.partition, p.topic, err)
+			return positionError(c.s.cfg.Group, p, err)
 		}
 	}
 	return nil

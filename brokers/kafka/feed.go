@@ -170,14 +170,20 @@ func (f *feed) noteTaken(out []brokers.Message) {
 	}
 }
 
+// unread is how many bytes lie here that the decoder has not begun. It needs the
+// lock.
+func (f *feed) unread() (bytes int) {
+	for i := range f.segments {
+		bytes += len(f.segments[i].data)
+	}
+	return bytes
+}
+
 // refetch has what could not be read fetched once more, from where the fault is.
 func (f *feed) refetch(err error) {
 	f.mu.Lock()
 	f.corrupt = err
-	dropped := 0
-	for i := range f.segments {
-		dropped += len(f.segments[i].data)
-	}
+	dropped := f.unread()
 	f.segments, f.next = nil, f.decoder.next
 	f.mu.Unlock()
 	f.fetcher.spoilt(f, dropped, err)
@@ -278,10 +284,7 @@ func (f *feed) unanswered() {
 func (f *feed) stop() {
 	f.mu.Lock()
 	f.ended = true
-	dropped := 0
-	for i := range f.segments {
-		dropped += len(f.segments[i].data)
-	}
+	dropped := f.unread()
 	f.segments = nil
 	f.mu.Unlock()
 	f.fetcher.forget(f, dropped)

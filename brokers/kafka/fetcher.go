@@ -111,10 +111,7 @@ func (f *feed) wants(partitionBytes int, scarce bool) bool {
 	if f.ended {
 		return false
 	}
-	bytes := 0
-	for i := range f.segments {
-		bytes += len(f.segments[i].data)
-	}
+	bytes := f.unread()
 	return bytes == 0 || bytes < partitionBytes && !scarce && f.corrupt == nil
 }
 

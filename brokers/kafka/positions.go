@@ -3,10 +3,13 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
+	"github.com/segmentio/kafka-go/protocol/offsetcommit"
 	"github.com/segmentio/kafka-go/protocol/offsetfetch"
 
 	"github.com/troupe-go/troupe/brokers"
@@ -71,12 +74,45 @@ func (c *client) committedOffsets(ctx context.Context, group string, places []pl
 	for _, t := range response.Topics {
 		for _, p := range t.Partitions {
 			if err := codeError(p.ErrorCode); err != nil {
-				return nil, fmt.Errorf("kafka: position of group %q in partition %d of topic %q: %w", group, p.PartitionIndex, t.Name, err)
+				return nil, positionError(group, place{t.Name, p.PartitionIndex}, err)
 			}
 			found[place{t.Name, p.PartitionIndex}] = committedOffset{p.CommittedOffset, p.Metadata}
 		}
 	}
 	return found, nil
+}
+
+// commitOffsets has a group's positions stored, in the name of a member, and returns
+// what the coordinator says of each.
+func (c *client) commitOffsets(ctx context.Context, group string, who identity, offsets []GroupOffset) (map[place]int16, error) {
+	request := &offsetcommit.Request{GroupID: group, GenerationID: who.generation, MemberID: who.member, GroupInstanceID: who.instance}
+	offsets = slices.SortedStableFunc(slices.Values(offsets), func(a, b GroupOffset) int { return strings.Compare(a.Topic, b.Topic) })
+	for _, o := range offsets {
+		last := len(request.Topics) - 1
+		if last < 0 || request.Topics[last].Name != o.Topic {
+			request.Topics = append(request.Topics, offsetcommit.RequestTopic{Name: o.Topic})
+			last++
+		}
+		request.Topics[last].Partitions = append(request.Topics[last].Partitions, offsetcommit.RequestPartition{
+			PartitionIndex: o.Partition, CommittedOffset: o.Next, CommittedLeaderEpoch: -1, CommittedMetadata: o.Metadata,
+		})
+	}
+	answer, err := c.deliver(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	codes := map[place]int16{}
+	for _, t := range answer.(*offsetcommit.Response).Topics {
+		for _, p := range t.Partitions {
+			codes[place{t.Name, p.PartitionIndex}] = p.ErrorCode
+		}
+	}
+	return codes, nil
+}
+
+// positionError is what was wrong with a group's position.
+func positionError(group string, p place, err error) error {
+	return fmt.Errorf("kafka: position of group %q in partition %d of topic %q: %w", group, p.partition, p.topic, err)
 }
 
 // listOffsets asks the leaders for offsets: of the first message that is not older
@@ -192,9 +228,7 @@ func (s *subscription) neighbours(places []place) []place {
 func resume(at committedOffset, end int64) beginning {
 	b := beginning{offset: at.offset, end: end}
 	if m, ok := readMemo(at.metadata, at.offset); ok {
-		b.memo = m
-		again, _ := readMemo(at.metadata, at.offset)
-		b.spared = again.settled
+		b.memo, b.spared = m, m.settled.Clone()
 	}
 	return b
 }

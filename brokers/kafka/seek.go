@@ -7,7 +7,6 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol/offsetcommit"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -36,7 +35,10 @@ func (b *Broker) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]G
 			}
 		}
 		if found, err = c.listOffsets(ctx, false, times); err == nil {
-			_, end, err = c.ends(ctx, false, places)
+			for _, p := range places {
+				times[p] = latestTime
+			}
+			end, err = c.listOffsets(ctx, false, times)
 		}
 		if err != nil {
 			c.metadata.refresh(ctx, topic) // what it finds out shows in the next try
@@ -61,32 +63,24 @@ func (b *Broker) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]G
 // the former positions is forgotten. A group that has members is [ErrHasMembers],
 // and nothing is set.
 func (b *Broker) SetPositions(ctx context.Context, group string, offsets ...GroupOffset) error {
-	request := &offsetcommit.Request{GroupID: group, GenerationID: noGeneration}
 	for _, o := range offsets {
 		if o.Topic == "" || o.Partition < 0 || o.Next < 0 {
 			return fmt.Errorf("%w: a GroupOffset of topic %q, partition %d, Next %d", brokers.ErrInvalid, o.Topic, o.Partition, o.Next)
 		}
-		request.Topics = append(request.Topics, offsetcommit.RequestTopic{
-			Name: o.Topic,
-			Partitions: []offsetcommit.RequestPartition{{
-				PartitionIndex: o.Partition, CommittedOffset: o.Next, CommittedLeaderEpoch: -1, CommittedMetadata: o.Metadata,
-			}},
-		})
 	}
+	nobody := identity{generation: noGeneration}
 	return b.client.atCoordinator(ctx, groupCoordinator, group, func() error {
-		answer, err := b.client.deliver(ctx, request)
+		codes, err := b.client.commitOffsets(ctx, group, nobody, offsets)
 		if err != nil {
 			return err
 		}
-		for _, t := range answer.(*offsetcommit.Response).Topics {
-			for _, p := range t.Partitions {
-				err := codeError(p.ErrorCode)
-				switch {
-				case errors.Is(err, kafkago.UnknownMemberId), errors.Is(err, kafkago.IllegalGeneration), errors.Is(err, kafkago.RebalanceInProgress):
-					return fmt.Errorf("%w: %q", ErrHasMembers, group)
-				case err != nil:
-					return fmt.Errorf("kafka: position of group %q in partition %d of topic %q: %w", group, p.PartitionIndex, t.Name, err)
-				}
+		for p, code := range codes {
+			err := codeError(code)
+			switch {
+			case errors.Is(err, kafkago.UnknownMemberId), errors.Is(err, kafkago.IllegalGeneration), errors.Is(err, kafkago.RebalanceInProgress):
+				return fmt.Errorf("%w: %q", ErrHasMembers, group)
+			case err != nil:
+				return positionError(group, p, err)
 			}
 		}
 		return nil

@@ -225,15 +225,18 @@ func (s *subscription) startAll(places []place) {
 		if !s.b.client.pause(s.ctx, failures) {
 			return
 		}
-		var topics []string
-		for _, p := range places {
-			if !slices.Contains(topics, p.topic) {
-				topics = append(topics, p.topic)
-			}
-		}
-		s.b.client.metadata.refresh(s.ctx, topics...) // what it finds out shows in the next try
+		s.b.client.metadata.refresh(s.ctx, topicsOf(places)...) // what it finds out shows in the next try
 		s.b.client.forgetCoordinator(groupCoordinator, s.cfg.Group)
 	}
+}
+
+// topicsOf are the topics of places that are in order.
+func topicsOf(places []place) []string {
+	topics := make([]string, len(places))
+	for i, p := range places {
+		topics[i] = p.topic
+	}
+	return slices.Compact(topics)
 }
 
 // starting are those of places that are to begin still.

@@ -4,6 +4,7 @@ package offsets
 import (
 	"iter"
 	"math/bits"
+	"slices"
 )
 
 // Set is a set of offsets that lie near each other: a bitmap that grows
@@ -77,6 +78,9 @@ func (s *Set) Gap(o int64) int64 {
 	}
 	return o
 }
+
+// Clone returns a copy that shares no memory with s.
+func (s *Set) Clone() Set { return Set{base: s.base, words: slices.Clone(s.words), n: s.n} }
 
 // All yields the offsets from the lowest up.
 func (s *Set) All() iter.Seq[int64] {
