@@ -131,7 +131,11 @@ func (c *commits) sendLocked(ctx context.Context) error {
 		return err
 	}
 	for i := range due {
-		if failed := c.committed(as, &due[i], codes[due[i].p.place]); failed != nil {
+		code, answered := codes[due[i].p.place]
+		if !answered {
+			code = int16(kafkago.RequestTimedOut)
+		}
+		if failed := c.committed(as, &due[i], code); failed != nil {
 			err = errors.Join(err, failed)
 		}
 	}
