@@ -15,6 +15,7 @@ import (
 
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/brokertest"
+	"github.com/troupe-go/troupe/brokers/internal/line"
 	"github.com/troupe-go/troupe/brokers/kafka"
 )
 
@@ -55,9 +56,9 @@ func mutualTLS(t *testing.T) *tls.Config {
 }
 
 // config is what a way needs, on a line that can be cut.
-func (w way) config(t *testing.T, l *line) kafka.Config {
+func (w way) config(t *testing.T, l *line.Line) kafka.Config {
 	t.Helper()
-	cfg := kafka.Config{Seeds: seeds(serverURL(t, w.variable)), Dial: l.dial}
+	cfg := kafka.Config{Seeds: seeds(serverURL(t, w.variable)), Dial: l.Dial}
 	if w.login {
 		cfg.User, cfg.Password = "app", brokers.NewSecret("app-secret")
 	}
@@ -83,19 +84,19 @@ func (w way) judge(t *testing.T) []kgo.Opt {
 // lines are those of the brokers that a harness has opened.
 type lines struct {
 	mu sync.Mutex
-	of map[brokers.Broker]*line
+	of map[brokers.Broker]*line.Line
 }
 
-func (l *lines) add(b brokers.Broker, x *line) {
+func (l *lines) add(b brokers.Broker, x *line.Line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.of == nil {
-		l.of = map[brokers.Broker]*line{}
+		l.of = map[brokers.Broker]*line.Line{}
 	}
 	l.of[b] = x
 }
 
-func (l *lines) get(b brokers.Broker) *line {
+func (l *lines) get(b brokers.Broker) *line.Line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.of[b]
@@ -104,8 +105,8 @@ func (l *lines) get(b brokers.Broker) *line {
 // cut is a harness's way to disconnect.
 func (l *lines) cut(b brokers.Broker) (func() error, error) {
 	x := l.get(b)
-	x.cut()
-	return func() error { x.mend(); return nil }, nil
+	x.Cut()
+	return func() error { x.Mend(); return nil }, nil
 }
 
 // quick is a config whose failures are noticed soon.
@@ -118,7 +119,7 @@ func quick(cfg kafka.Config) kafka.Config {
 // The suite, over each way to reach a cluster.
 func TestConformance(t *testing.T) {
 	for name, w := range ways {
-		t.Run(name, func(t *testing.T) { conform(t, nil, func(l *line) kafka.Config { return quick(w.config(t, l)) }) })
+		t.Run(name, func(t *testing.T) { conform(t, nil, func(l *line.Line) kafka.Config { return quick(w.config(t, l)) }) })
 	}
 }
 
@@ -126,21 +127,21 @@ func TestConformance(t *testing.T) {
 func TestConformanceOfRange(t *testing.T) {
 	const eager = "such a group wants everything back at each rebalance"
 	skip := map[string]string{"Fetch/PauseAll": eager, "Revoking/Drains": eager, "Accept/TwoOfOneConnection": eager}
-	conform(t, skip, func(l *line) kafka.Config {
+	conform(t, skip, func(l *line.Line) kafka.Config {
 		cfg := quick(ways["Plain"].config(t, l))
 		cfg.Assignor = kafka.AssignRange
 		return cfg
 	})
 }
 
-func conform(t *testing.T, skip map[string]string, config func(*line) kafka.Config) {
+func conform(t *testing.T, skip map[string]string, config func(*line.Line) kafka.Config) {
 	t.Helper()
 	opened := &lines{}
-	config(&line{}) // it skips, or fails, without a server
+	config(&line.Line{}) // it skips, or fails, without a server
 	brokertest.Run(t, brokertest.Harness{
 		Name: throwaway(t),
 		Open: func(ctx context.Context) (brokers.Broker, error) {
-			l := &line{}
+			l := &line.Line{}
 			b, err := kafka.Open(ctx, config(l))
 			if err != nil {
 				return nil, err
@@ -152,7 +153,7 @@ func conform(t *testing.T, skip map[string]string, config func(*line) kafka.Conf
 		RefusedBytes:    2 << 20,
 		Skip:            skip,
 		Lease:           4 * time.Second,
-		Kill:            func(b brokers.Broker) error { opened.get(b).cut(); return nil },
+		Kill:            func(b brokers.Broker) error { opened.get(b).Cut(); return nil },
 		Disconnect:      opened.cut,
 	})
 }
@@ -189,7 +190,7 @@ func TestPublishingConformance(t *testing.T) {
 			"Topic/MadeLaterBesideAnother": "is about subscriptions",
 		},
 		Open: func(ctx context.Context) (brokers.Broker, error) {
-			l := &line{}
+			l := &line.Line{}
 			b, err := kafka.Open(ctx, w.config(t, l))
 			if err != nil {
 				return nil, err

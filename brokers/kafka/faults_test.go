@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/line"
 	"github.com/troupe-go/troupe/brokers/kafka"
 )
 
@@ -44,9 +45,9 @@ func (o *outcomes) callback(i int) func(brokers.Receipt, error) {
 // published is stored once and in order all the same.
 func TestCutsKeepOrder(t *testing.T) {
 	t.Parallel()
-	l := &line{}
+	l := &line.Line{}
 	b := open(t, func(c *kafka.Config) {
-		c.Dial, c.RetryMin, c.RetryMax = l.dial, 2*time.Millisecond, 20*time.Millisecond
+		c.Dial, c.RetryMin, c.RetryMax = l.Dial, 2*time.Millisecond, 20*time.Millisecond
 	})
 	topic := newTopic(t, b, 3)
 	p := publisher(t, b, brokers.PublisherConfig{})
@@ -54,16 +55,16 @@ func TestCutsKeepOrder(t *testing.T) {
 	o := newOutcomes()
 	const each = 200
 	for first := 0; first < len(msgs); first += each {
-		let := l.holdAnswers()
+		let := l.HoldAnswers()
 		for i := first; i < first+each; i++ {
 			if err := p.PublishAsync(t.Context(), msgs[i], o.callback(i)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		<-time.After(10 * time.Millisecond) // requests reach the cluster, answers do not come back
-		l.cut()
+		l.Cut()
 		let()
-		l.mend()
+		l.Mend()
 		if err := p.Flush(within(t)); err != nil {
 			t.Fatal(err)
 		}
@@ -93,14 +94,14 @@ func TestCutsKeepOrder(t *testing.T) {
 // Scenario X04: what an error calls not sent never appears, and an outage takes
 // no memory.
 func TestOutage(t *testing.T) {
-	l := &line{}
-	b := open(t, func(c *kafka.Config) { c.Dial = l.dial })
+	l := &line.Line{}
+	b := open(t, func(c *kafka.Config) { c.Dial = l.Dial })
 	topic := newTopic(t, b, 3)
 	p := publisher(t, b, brokers.PublisherConfig{MaxBuffered: 1000})
 	if _, err := p.Publish(within(t), messages(topic, 10, 10)...); err != nil {
 		t.Fatal(err)
 	}
-	l.cut()
+	l.Cut()
 	heap := heapBytes()
 	payload := bytes.Repeat([]byte("x"), 1000)
 	const calls, parallel = 10_000, 500
@@ -139,7 +140,7 @@ func TestOutage(t *testing.T) {
 	if h := b.Health(t.Context()); h.Connected || h.Err == nil {
 		t.Errorf("Health in the outage: %+v", h)
 	}
-	l.mend()
+	l.Mend()
 	receipts, err := p.Publish(within(t), brokers.Message{Topic: topic, Payload: []byte("end")})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/line"
 	"github.com/troupe-go/troupe/brokers/kafka"
 )
 
@@ -17,9 +18,9 @@ import (
 func TestHealth(t *testing.T) {
 	t.Parallel()
 	core, logs := observer.New(zap.InfoLevel)
-	l := &line{}
+	l := &line.Line{}
 	b := open(t, func(c *kafka.Config) {
-		c.Dial, c.Logger, c.RetryMin, c.RetryMax = l.dial, zap.New(core), time.Millisecond, 5*time.Millisecond
+		c.Dial, c.Logger, c.RetryMin, c.RetryMax = l.Dial, zap.New(core), time.Millisecond, 5*time.Millisecond
 	})
 	becomes := func(connected bool) brokers.Health {
 		t.Helper()
@@ -38,13 +39,13 @@ func TestHealth(t *testing.T) {
 	}
 	since := becomes(true).Since
 	for range 2 {
-		l.cut()
+		l.Cut()
 		h := becomes(false)
-		if !errors.Is(h.Err, errCut) || !h.Since.After(since) {
+		if !errors.Is(h.Err, line.ErrCut) || !h.Since.After(since) {
 			t.Errorf("Health: %+v; want why, and since when", h)
 		}
 		<-time.After(30 * time.Millisecond) // several attempts
-		l.mend()
+		l.Mend()
 		if h = becomes(true); h.Err != nil {
 			t.Errorf("Health: %+v; want no error", h)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/line"
 	"github.com/troupe-go/troupe/brokers/kafka"
 )
 
@@ -217,9 +218,9 @@ func TestTransactionAbortOnly(t *testing.T) {
 // once.
 func TestTransactionCuts(t *testing.T) {
 	t.Parallel()
-	l := &line{}
+	l := &line.Line{}
 	b := open(t, func(c *kafka.Config) {
-		c.Dial, c.RetryMin, c.RetryMax = l.dial, 2*time.Millisecond, 20*time.Millisecond
+		c.Dial, c.RetryMin, c.RetryMax = l.Dial, 2*time.Millisecond, 20*time.Millisecond
 	})
 	topic := newTopic(t, b, 2)
 	group := "group-" + uuid.NewString()
@@ -227,13 +228,13 @@ func TestTransactionCuts(t *testing.T) {
 	// losing does something whose first answers are lost.
 	losing := func(do func() error) {
 		t.Helper()
-		let := l.holdAnswers()
+		let := l.HoldAnswers()
 		done := make(chan error, 1)
 		go func() { done <- do() }()
 		<-time.After(10 * time.Millisecond)
-		l.cut()
+		l.Cut()
 		let()
-		l.mend()
+		l.Mend()
 		ok(t, <-done)
 	}
 	var want []string

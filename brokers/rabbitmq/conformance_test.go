@@ -9,6 +9,7 @@ import (
 
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/brokertest"
+	"github.com/troupe-go/troupe/brokers/internal/line"
 	"github.com/troupe-go/troupe/brokers/rabbitmq"
 )
 
@@ -31,7 +32,7 @@ func TestPublishingConformance(t *testing.T) {
 func publishingConformance(t *testing.T, cfg rabbitmq.Config, judge string) {
 	t.Helper()
 	var mu sync.Mutex
-	lines := map[brokers.Broker]*line{}
+	lines := map[brokers.Broker]*line.Line{}
 	brokertest.Run(t, brokertest.Harness{
 		Only: []string{"Topic", "Message", "Publish"},
 		Skip: map[string]string{
@@ -39,9 +40,9 @@ func publishingConformance(t *testing.T, cfg rabbitmq.Config, judge string) {
 			"Topic/MadeLaterBesideAnother": "is about subscriptions",
 		},
 		Open: func(ctx context.Context) (brokers.Broker, error) {
-			l := &line{}
+			l := &line.Line{}
 			cfg := cfg
-			cfg.Dial = l.dial
+			cfg.Dial = l.Dial
 			b, err := rabbitmq.Open(ctx, cfg)
 			if err != nil {
 				return nil, err
@@ -56,8 +57,8 @@ func publishingConformance(t *testing.T, cfg rabbitmq.Config, judge string) {
 			mu.Lock()
 			defer mu.Unlock()
 			l := lines[b]
-			l.cut()
-			return func() error { l.mend(); return nil }, nil
+			l.Cut()
+			return func() error { l.Mend(); return nil }, nil
 		},
 	})
 }

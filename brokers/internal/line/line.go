@@ -1,4 +1,5 @@
-package kafka_test
+// Package line is for tests: a client's way to a server, which can be cut.
+package line
 
 import (
 	"context"
@@ -7,23 +8,24 @@ import (
 	"sync"
 )
 
-var errCut = errors.New("the line is cut")
+// ErrCut is why a line that is cut carries nothing.
+var ErrCut = errors.New("the line is cut")
 
-// line is one client's way to the cluster, which can be cut.
-type line struct {
+// Line is one client's way to a server, which can be cut. The zero value is whole.
+type Line struct {
 	mu    sync.Mutex
 	down  bool
 	conns []net.Conn
 	cuts  int
-	reads sync.RWMutex // held while nothing comes from the cluster
+	reads sync.RWMutex // held while nothing comes from the server
 }
 
-// dial is what a client opens connections with.
-func (l *line) dial(ctx context.Context, network, address string) (net.Conn, error) {
+// Dial is what a client opens connections with.
+func (l *Line) Dial(ctx context.Context, network, address string) (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down {
-		return nil, errCut
+		return nil, ErrCut
 	}
 	nc, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
@@ -37,7 +39,7 @@ func (l *line) dial(ctx context.Context, network, address string) (net.Conn, err
 type held struct {
 	net.Conn
 
-	l    *line
+	l    *Line
 	cuts int // of the line when it was opened
 }
 
@@ -48,19 +50,19 @@ func (h held) Read(b []byte) (int, error) {
 	h.l.mu.Lock()
 	defer h.l.mu.Unlock()
 	if h.cuts != h.l.cuts {
-		return 0, errCut // it was held until the line was cut
+		return 0, ErrCut // it was held until the line was cut
 	}
 	return n, err
 }
 
-// holdAnswers lets nothing come from the cluster until let is called.
-func (l *line) holdAnswers() (let func()) {
+// HoldAnswers lets nothing come from the server until let is called.
+func (l *Line) HoldAnswers() (let func()) {
 	l.reads.Lock()
 	return l.reads.Unlock
 }
 
-// cut ends all connections, and lets none be made until mend.
-func (l *line) cut() {
+// Cut ends all connections, and lets none be made until Mend.
+func (l *Line) Cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = true
@@ -71,7 +73,8 @@ func (l *line) cut() {
 	l.conns = nil
 }
 
-func (l *line) mend() {
+// Mend lets connections be made again.
+func (l *Line) Mend() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = false
