@@ -18,6 +18,10 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// They wait for the cluster, and not for a processor.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -58,8 +58,13 @@ func running(t *testing.T, run func(context.Context) error) (stop func()) {
 // B29: a participant that answers at once never finds a command whose saga is not
 // stored, though commits take their time, and no saga waits for ever.
 func TestFastReplies(t *testing.T) {
-	t.Run("memory", func(t *testing.T) { testFastReplies(t, memory.New(memory.Config{Partitions: 4})) })
+	// Both wait for slow commits, and not for a processor.
+	t.Run("memory", func(t *testing.T) {
+		t.Parallel()
+		testFastReplies(t, memory.New(memory.Config{Partitions: 4}))
+	})
 	t.Run("jetstream", func(t *testing.T) {
+		t.Parallel()
 		broker, err := brokers.Open(t.Context(), "nats://embedded?dir="+t.TempDir(), embedded.Driver)
 		if err != nil {
 			t.Fatal(err)
