@@ -194,16 +194,20 @@ func (p *pipe) returned(r *amqp.Return) {
 	}
 }
 
-// fail reports all that is unconfirmed as unknown. What exchanges are there is
-// asked again: a missing one may be the cause.
+// fail reports all that is unconfirmed as unknown. Where a missing exchange is the
+// cause, what exchanges are there is asked again; not where the connection is lost,
+// as nobody could answer, and messages are taken meanwhile.
 func (p *pipe) fail(err error) {
+	missing := hasCode(err, amqp.NotFound)
 	p.mu.Lock()
 	p.err = err
 	out := p.out
 	p.out = nil
 	p.mu.Unlock()
 	for _, x := range out {
-		p.b.topics.forget(x.o.Message.Topic)
+		if missing {
+			p.b.topics.forget(x.o.Message.Topic)
+		}
 		x.o.Done(brokers.Receipt{}, &brokers.SendError{Outcome: brokers.Unknown, Err: err})
 	}
 }

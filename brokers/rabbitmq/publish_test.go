@@ -1,8 +1,10 @@
 package rabbitmq_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +13,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/line"
 	"github.com/troupe-go/troupe/brokers/rabbitmq"
 )
 
@@ -115,6 +118,62 @@ func TestExchangeDeleted(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A connection that is lost with messages unconfirmed does not keep the publisher
+// from taking more.
+func TestTakesMessagesWhileDisconnected(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		l := &line.Line{}
+		cfg := config(t, url)
+		cfg.Dial = l.Dial
+		b := open(t, cfg)
+		topic := "topic-" + uuid.NewString()
+		if err := b.EnsureTopic(t.Context(), brokers.TopicConfig{Name: topic, Partitions: 1, Groups: []string{"g"}}); err != nil {
+			t.Fatal(err)
+		}
+		p := publisher(t, b, brokers.PublisherConfig{})
+		stored, err := admin(t, url).Consume(rabbitmq.Queue(topic, "g", 0), "", true, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		results := make(chan error, 3)
+		put := func() {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			m := brokers.Message{Topic: topic, Payload: []byte("x")}
+			if err := p.PublishAsync(ctx, m, func(_ brokers.Receipt, err error) { results <- err }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put()
+		if err := <-results; err != nil {
+			t.Fatal(err)
+		}
+		let := l.HoldAnswers()
+		put()
+		<-stored
+		<-stored
+		l.Cut()
+		let()
+		awaitDown(t, b)
+		put()
+		l.Mend()
+		for range 2 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// awaitDown returns when a broker knows that it is not connected.
+func awaitDown(t *testing.T, b brokers.Broker) {
+	t.Helper()
+	for b.Health(t.Context()).Connected && t.Context().Err() == nil {
+		runtime.Gosched()
+	}
 }
 
 // What another program made can be published to, and what arrives is plain AMQP.
