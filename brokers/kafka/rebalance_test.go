@@ -46,6 +46,40 @@ func addPartitions(t *testing.T, topic string, total int32) {
 	if err != nil || answer.Topics[0].ErrorCode != 0 {
 		t.Fatalf("add partitions: %+v, %v", answer, err)
 	}
+	awaitPartitions(t, topic, int(total))
+}
+
+// awaitPartitions waits until the cluster says that a topic has so many, each with
+// a leader: it answers a request to make them before its own metadata show them.
+func awaitPartitions(t *testing.T, topic string, total int) {
+	t.Helper()
+	request := kmsg.NewPtrMetadataRequest()
+	of := kmsg.NewMetadataRequestTopic()
+	of.Topic = &topic
+	request.Topics = append(request.Topics, of)
+	c := reader(t)
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	for ctx := within(t); ; {
+		answer, err := request.RequestWith(ctx, c)
+		if err != nil {
+			t.Fatalf("metadata of %q: %v", topic, err)
+		}
+		led := 0
+		for _, p := range answer.Topics[0].Partitions {
+			if p.ErrorCode == 0 && p.Leader >= 0 {
+				led++
+			}
+		}
+		if led == total {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			t.Fatalf("topic %q has %d partitions with a leader; want %d", topic, led, total)
+		}
+	}
 }
 
 // A rebalance leaves the epochs that stay here as they are.
