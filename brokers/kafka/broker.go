@@ -2,11 +2,10 @@ package kafka
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/openings"
 )
 
 // Broker is a connection to a Kafka cluster. See [brokers.Broker].
@@ -14,12 +13,9 @@ type Broker struct {
 	client *client
 	link   *link
 
-	mu            sync.Mutex
-	closed        bool
-	publishers    map[*sender]*brokers.Publisher
-	subscriptions map[*subscription]struct{}
-	closeOnce     sync.Once
-	watching      sync.WaitGroup
+	open      openings.Set[*subscription]
+	closeOnce sync.Once
+	watching  sync.WaitGroup
 }
 
 var _ brokers.Broker = (*Broker)(nil)
@@ -40,7 +36,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		c.close()
 		return nil, err
 	}
-	b := &Broker{client: c, link: newLink(cfg.Logger), publishers: map[*sender]*brokers.Publisher{}, subscriptions: map[*subscription]struct{}{}}
+	b := &Broker{client: c, link: newLink(cfg.Logger)}
 	b.watching.Go(b.watch)
 	return b, nil
 }
@@ -79,38 +75,17 @@ func (b *Broker) Publisher(cfg brokers.PublisherConfig) (*brokers.Publisher, err
 			cfg.MaxInFlight = min(cfg.MaxInFlight, cfg.MaxBuffered)
 		}
 	}
-	s := newSender(b)
-	p, err := brokers.NewPublisher(s, b.Features(), cfg)
-	if err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil, brokers.ErrClosed
-	}
-	b.publishers[s] = p
-	return p, nil
-}
-
-// drop forgets a sender that was closed.
-func (b *Broker) drop(s *sender) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.publishers, s)
+	return b.open.Publisher(newSender(b), b.Features(), cfg)
 }
 
 // Health implements [brokers.Broker]. It asks the cluster nothing.
 func (b *Broker) Health(context.Context) brokers.Health {
 	up, since, err := b.link.state()
 	h := brokers.Health{Connected: up, Err: err, Since: since}
-	b.mu.Lock()
-	if b.closed {
+	if b.open.Closed() {
 		h.Connected, h.Err = false, brokers.ErrClosed
 	}
-	open := slices.Collect(maps.Keys(b.subscriptions))
-	b.mu.Unlock()
-	for _, s := range open {
+	for _, s := range b.open.Subscriptions() {
 		h.Subscriptions = append(h.Subscriptions, s.health())
 	}
 	return h
@@ -123,25 +98,7 @@ func (b *Broker) Close() error {
 }
 
 func (b *Broker) close() {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
-	var closing sync.WaitGroup
-	publishers, subscriptions := b.shut()
-	for _, p := range publishers {
-		closing.Go(func() { _ = p.Close(ended) }) // each message is reported by itself
-	}
-	for _, s := range subscriptions {
-		closing.Go(func() { _ = s.Close(ended) }) // it is cut short, as it is to be
-	}
-	closing.Wait()
+	b.open.Close()
 	b.client.close()
 	b.watching.Wait()
-}
-
-// shut stops the intake and returns what is open.
-func (b *Broker) shut() ([]*brokers.Publisher, []*subscription) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	return slices.Collect(maps.Values(b.publishers)), slices.Collect(maps.Keys(b.subscriptions))
 }

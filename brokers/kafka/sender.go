@@ -209,7 +209,7 @@ func (s *sender) Close() error {
 	s.disconnect()
 	s.running.Wait()
 	s.disconnect() // what was connected meanwhile
-	s.b.drop(s)
+	s.b.open.Published(s)
 	return nil
 }
 

@@ -56,17 +56,18 @@ func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (b
 		return nil, err
 	}
 	s := newSubscription(b, cfg)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+	if err := b.open.Subscription(s, s.launch); err != nil {
 		s.cancel()
-		return nil, brokers.ErrClosed
+		return nil, err
 	}
-	b.subscriptions[s] = struct{}{}
+	return s, nil
+}
+
+func (s *subscription) launch() error {
 	s.background.Go(s.member.run)
 	s.background.Go(s.member.beat)
 	s.background.Go(s.commits.run)
-	return s, nil
+	return nil
 }
 
 func newSubscription(b *Broker, cfg brokers.SubscriptionConfig) *subscription {
@@ -217,9 +218,7 @@ func (s *subscription) close(ctx context.Context) error {
 	s.cancel()
 	s.background.Wait()
 	s.member.leave(ctx)
-	s.b.mu.Lock()
-	delete(s.b.subscriptions, s)
-	s.b.mu.Unlock()
+	s.b.open.Unsubscribed(s)
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/openings"
 )
 
 // Broker is a connection to JetStream. See [brokers.Broker].
@@ -25,21 +26,16 @@ type Broker struct {
 	life     context.Context
 	end      context.CancelFunc
 
-	mu            sync.Mutex
-	closed        bool
-	senders       map[*sender]*brokers.Publisher
-	subscriptions map[*subscription]struct{}
-	closeOnce     sync.Once
+	open      openings.Set[*subscription]
+	closeOnce sync.Once
 }
 
 var _ brokers.Broker = (*Broker)(nil)
 
 func newBroker(cfg Config) *Broker {
 	b := &Broker{
-		cfg:           cfg,
-		link:          newLink(cfg.Logger),
-		senders:       map[*sender]*brokers.Publisher{},
-		subscriptions: map[*subscription]struct{}{},
+		cfg:  cfg,
+		link: newLink(cfg.Logger),
 	}
 	b.topics = newTopics(b)
 	b.life, b.end = context.WithCancel(context.Background())
@@ -64,18 +60,7 @@ func (b *Broker) Features() brokers.Features {
 
 // Publisher implements [brokers.Broker].
 func (b *Broker) Publisher(cfg brokers.PublisherConfig) (*brokers.Publisher, error) {
-	s := newSender(b)
-	p, err := brokers.NewPublisher(s, b.Features(), cfg)
-	if err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil, brokers.ErrClosed
-	}
-	b.senders[s] = p
-	return p, nil
+	return b.open.Publisher(newSender(b), b.Features(), cfg)
 }
 
 // EnsureTopic implements [brokers.Broker].
@@ -87,12 +72,10 @@ func (b *Broker) EnsureTopic(ctx context.Context, cfg brokers.TopicConfig) error
 func (b *Broker) Health(context.Context) brokers.Health {
 	up, since, err := b.link.state()
 	h := brokers.Health{Connected: up, Err: err, Since: since}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+	if b.open.Closed() {
 		h.Connected, h.Err = false, brokers.ErrClosed
 	}
-	for s := range b.subscriptions {
+	for _, s := range b.open.Subscriptions() {
 		sh := s.health(h.Connected)
 		h.Subscriptions = append(h.Subscriptions, sh)
 		if h.Err == nil && sh.Err != nil {
@@ -109,35 +92,9 @@ func (b *Broker) Close() error {
 }
 
 func (b *Broker) close() {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
-	publishers, subscriptions := b.shut()
-	var closing sync.WaitGroup
-	for _, s := range subscriptions {
-		closing.Go(func() { _ = s.Close(ended) }) // nothing is waited for, so nothing is known
-	}
-	for _, p := range publishers {
-		closing.Go(func() { _ = p.Close(ended) }) // each message is reported by itself
-	}
 	b.end()
-	closing.Wait()
+	b.open.Close()
 	b.nc.Close()
-}
-
-// shut stops the intake and returns what is open.
-func (b *Broker) shut() ([]*brokers.Publisher, []*subscription) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	var publishers []*brokers.Publisher
-	for _, p := range b.senders {
-		publishers = append(publishers, p)
-	}
-	var subscriptions []*subscription
-	for s := range b.subscriptions {
-		subscriptions = append(subscriptions, s)
-	}
-	return publishers, subscriptions
 }
 
 // request returns a context for one request to the server.
@@ -152,11 +109,4 @@ func unanswered(err error) bool {
 		errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
 		errors.Is(err, nats.ErrReconnectBufExceeded) || errors.Is(err, nats.ErrConnectionClosed) ||
 		errors.Is(err, nats.ErrDisconnected)
-}
-
-// drop forgets a sender that was closed.
-func (b *Broker) drop(s *sender) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.senders, s)
 }

@@ -192,10 +192,7 @@ func drain(ctx context.Context, sub *nats.Subscription, ended <-chan struct{}) e
 // listen subscribes, with a call when the last message was handled, and waits
 // until the server knows.
 func (b *Broker) listen(ctx context.Context, subject, queue string, receive nats.MsgHandler, ended func()) (*nats.Subscription, error) {
-	b.mu.Lock()
-	closed := b.closed
-	b.mu.Unlock()
-	if closed {
+	if b.open.Closed() {
 		return nil, brokers.ErrClosed
 	}
 	sub, err := b.nc.QueueSubscribe(subject, queue, receive)

@@ -236,7 +236,7 @@ func (s *sender) Close() error {
 	}
 	s.mu.Unlock()
 	s.b.link.unwatch(s)
-	s.b.drop(s)
+	s.b.open.Published(s)
 	var err error
 	if sub != nil {
 		err = sub.Unsubscribe()

@@ -62,15 +62,9 @@ func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (b
 		return nil, err
 	}
 	s := newSubscription(b, cfg)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil, brokers.ErrClosed
-	}
-	if err := s.start(); err != nil {
+	if err := b.open.Subscription(s, s.start); err != nil {
 		return nil, err
 	}
-	b.subscriptions[s] = struct{}{}
 	return s, nil
 }
 
@@ -224,9 +218,7 @@ func (s *subscription) close(ctx context.Context) {
 	s.b.link.unwatch(s)
 	s.speak(true)
 	_ = s.members.Unsubscribe() // it fails only if the connection is closed
-	s.b.mu.Lock()
-	defer s.b.mu.Unlock()
-	delete(s.b.subscriptions, s)
+	s.b.open.Unsubscribed(s)
 }
 
 // kill ends what is owned without waiting for its owner.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/openings"
 )
 
 // Broker is a pair of connections to a cluster: one publishes, and one does all
@@ -22,9 +23,7 @@ type Broker struct {
 	server  server
 	topics  *topics
 
-	mu        sync.Mutex
-	closed    bool
-	senders   map[*sender]*brokers.Publisher
+	open      openings.Set[brokers.Subscription]
 	closeOnce sync.Once
 }
 
@@ -42,7 +41,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	b := &Broker{cfg: cfg.withDefaults(), senders: map[*sender]*brokers.Publisher{}}
+	b := &Broker{cfg: cfg.withDefaults()}
 	b.publish, b.control = newLink(&b.cfg, "publish"), newLink(&b.cfg, "consume")
 	b.topics = &topics{b: b, known: map[string]int{}}
 	for _, l := range []*link{b.control, b.publish} {
@@ -87,18 +86,7 @@ func (b *Broker) Features() brokers.Features {
 
 // Publisher implements [brokers.Broker].
 func (b *Broker) Publisher(cfg brokers.PublisherConfig) (*brokers.Publisher, error) {
-	s := &sender{b: b}
-	p, err := brokers.NewPublisher(s, b.Features(), cfg)
-	if err != nil {
-		return nil, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return nil, brokers.ErrClosed
-	}
-	b.senders[s] = p
-	return p, nil
+	return b.open.Publisher(&sender{b: b}, b.Features(), cfg)
 }
 
 // Subscribe implements [brokers.Broker]. It is not supported yet.
@@ -123,9 +111,7 @@ func (b *Broker) Health(context.Context) brokers.Health {
 	if h.Err == nil {
 		h.Err = b.publish.blockage()
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+	if b.open.Closed() {
 		h.Connected, h.Err = false, brokers.ErrClosed
 	}
 	return h
@@ -138,26 +124,8 @@ func (b *Broker) Close() error {
 }
 
 func (b *Broker) close() {
-	ended, cancel := context.WithCancel(context.Background())
-	cancel()
-	var closing sync.WaitGroup
-	for _, p := range b.shut() {
-		closing.Go(func() { _ = p.Close(ended) }) // each message is reported by itself
-	}
-	closing.Wait()
+	b.open.Close()
 	b.hangUp()
-}
-
-// shut stops the intake and returns what is open.
-func (b *Broker) shut() []*brokers.Publisher {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	var publishers []*brokers.Publisher
-	for _, p := range b.senders {
-		publishers = append(publishers, p)
-	}
-	return publishers
 }
 
 // hangUp closes both connections.
@@ -166,11 +134,4 @@ func (b *Broker) hangUp() {
 	closing.Go(b.publish.close)
 	closing.Go(b.control.close)
 	closing.Wait()
-}
-
-// drop forgets a sender that was closed.
-func (b *Broker) drop(s *sender) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	delete(b.senders, s)
 }

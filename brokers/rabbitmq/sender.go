@@ -145,6 +145,6 @@ func (s *sender) Close() error {
 	if s.pipe != nil {
 		s.pipe.close()
 	}
-	s.b.drop(s)
+	s.b.open.Published(s)
 	return nil
 }
