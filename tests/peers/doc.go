@@ -3,8 +3,12 @@
 //
 //	go run . -table runtime   # worker pool, protoactor, Watermill's router, in memory
 //	go run . -table nats      # bare client and Watermill on NATS JetStream
+//	go run . -table kafka-consume,kafka-publish,kafka-keys # franz-go, kafka-go, Watermill, on Kafka
 //	go run . -json
 //	go run . -readme ../../README.md
+//
+// The servers are those of TEST_NATS_URL and TEST_KAFKA_URL; a table whose server
+// is not there is left out, or with REQUIRE_BROKERS=1 an error.
 //
 // It is a module of its own, so that the peers are nobody else's dependencies.
 // CPU time is that of this process, user and system, per message; where a server

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -15,7 +16,25 @@ type contender struct {
 	name     string
 	base     string // the row that it is compared with
 	messages int
-	prepare  func(messages int) (run func() error, clean func() error, err error)
+	prepare  prepare
+}
+
+// prepare makes a contender's run ready, and its cleaning up.
+type prepare = func(messages int) (run, clean func() error, err error)
+
+// began is when the measurement under way began: there is one at a time.
+var began mark
+
+// consumer is a prepare whose run calls joined once it owns what it is to read, or
+// with its first message, if it does not learn of that.
+type consumer = func(messages int, joined func()) (run, clean func() error, err error)
+
+// fromJoined is for contenders whose joining a group is not to be measured.
+func fromJoined(p consumer) prepare {
+	return func(n int) (run, clean func() error, err error) {
+		var once sync.Once
+		return p(n, func() { once.Do(func() { began = now() }) })
+	}
 }
 
 // row is a contender's medians, per message.
@@ -69,21 +88,37 @@ func measure(c contender) (r row, err error) {
 	if err != nil {
 		return row{}, err
 	}
-	var before, after runtime.MemStats
 	runtime.GC()
-	runtime.ReadMemStats(&before)
-	began, used := time.Now(), cpuTime()
+	began = now()
 	if err := run(); err != nil {
 		return row{}, err
 	}
-	took, spent := time.Since(began), cpuTime()-used
-	runtime.ReadMemStats(&after)
-	n := float64(c.messages)
-	r = row{Rate: n / took.Seconds(), CPU: float64(spent) / n, Allocs: float64(after.Mallocs-before.Mallocs) / n}
+	r = began.until(now(), c.messages)
 	if clean != nil {
 		err = clean()
 	}
 	return r, err
+}
+
+// mark is what was used at some time.
+type mark struct {
+	at     time.Time
+	cpu    time.Duration
+	allocs uint64
+}
+
+func now() mark {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return mark{time.Now(), cpuTime(), m.Mallocs}
+}
+
+// until is what n messages took.
+func (m mark) until(end mark, messages int) row {
+	n := float64(messages)
+	return row{
+		Rate: n / end.at.Sub(m.at).Seconds(), CPU: float64(end.cpu-m.cpu) / n, Allocs: float64(end.allocs-m.allocs) / n,
+	}
 }
 
 func cpuTime() time.Duration {
@@ -108,6 +143,10 @@ func medians(samples []row) row {
 		CPU:    median(func(r row) float64 { return r.CPU }),
 		Allocs: median(func(r row) float64 { return r.Allocs }),
 	}
+}
+
+func (t table) row(name string) row {
+	return t.Rows[slices.IndexFunc(t.Rows, func(r row) bool { return r.Name == name })]
 }
 
 // text is the table in Markdown.

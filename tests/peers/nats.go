@@ -197,7 +197,7 @@ func (b *natsBench) consumeTable(o *options) (t table, err error) {
 		return func(n int) (func() error, func() error, error) { return prepareDriver(broker, topic, n) }
 	}
 	actors := func(broker brokers.Broker) func(int) (func() error, func() error, error) {
-		return func(n int) (func() error, func() error, error) { return prepareActors(broker, topic, n) }
+		return func(n int) (func() error, func() error, error) { return prepareSystem(broker, topic, works[0], n, nil) }
 	}
 	return o.compete(fmt.Sprintf("Consume, JetStream, %s, 1 KB", b.server.name), []contender{
 		{"nats.go, pull 500, Ack each", "", n, bare(jetstream.AckExplicitPolicy, false)},

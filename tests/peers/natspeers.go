@@ -9,24 +9,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 	client "github.com/nats-io/nats.go"
-
-	"github.com/troupe-go/troupe/actors"
-	"github.com/troupe-go/troupe/brokers"
 )
-
-// prepareActors reads with the whole runtime: key actors, policy and tracking.
-func prepareActors(broker brokers.Broker, topic string, n int) (run, clean func() error, err error) {
-	c := newCountdown(n)
-	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
-		Group: "actors-" + uuid.NewString(), Broker: broker, Topics: []string{topic},
-		Actor: actors.Func(func(context.Context, brokers.Message) error { c.handled(); return nil }),
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	run, clean = running(sys, c)
-	return run, clean, nil
-}
 
 // subject has Watermill use one of the topic's.
 func subject(of string) wmnats.SubjectCalculator {
@@ -75,8 +58,8 @@ func (b *natsBench) prepareWatermillConsume(topic string, n int, async bool) (ru
 	if err != nil {
 		return nil, nil, err
 	}
-	c := newCountdown(n)
-	router.AddNoPublisherHandler("handler", topic, subscriber, func(*message.Message) error { c.handled(); return nil })
+	c := newCountdown(n, nil)
+	router.AddConsumerHandler("handler", topic, subscriber, func(*message.Message) error { c.handled(); return nil })
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	run = func() error {

@@ -3,15 +3,14 @@ package main
 import (
 	"runtime"
 	"sync"
-
-	"github.com/troupe-go/troupe/brokers"
 )
 
 // pool is the limit that a runtime with key actors can reach: a queue for each
 // key, a list of the keys that have something, and workers. It has no policy, no
 // tracking and no acknowledgement; what is in flight is bounded as in troupe.
-type pool struct {
-	handle  func(*brokers.Message)
+type pool[T any] struct {
+	key     func(T) []byte
+	handle  func(T)
 	perTurn int // items of a key: many where they are quick, one where they block
 	wakes   int // workers to wake for a batch at the most
 
@@ -19,14 +18,14 @@ type pool struct {
 	wake   sync.Cond
 	room   sync.Cond
 	flying int
-	keys   map[string]*queue
-	ready  []*queue
+	keys   map[string]*queue[T]
+	ready  []*queue[T]
 	closed bool
 	ended  sync.WaitGroup
 }
 
-type queue struct {
-	items  []*brokers.Message
+type queue[T any] struct {
+	items  []T
 	first  int // those before it are handled
 	active bool
 }
@@ -38,8 +37,8 @@ const (
 
 // newPool is tuned for handlers that block, or for quick ones, which a few
 // workers serve best.
-func newPool(workers int, blocks bool, handle func(*brokers.Message)) *pool {
-	p := &pool{handle: handle, perTurn: 64, wakes: runtime.GOMAXPROCS(0), keys: make(map[string]*queue)}
+func newPool[T any](workers int, blocks bool, key func(T) []byte, handle func(T)) *pool[T] {
+	p := &pool[T]{key: key, handle: handle, perTurn: 64, wakes: runtime.GOMAXPROCS(0), keys: make(map[string]*queue[T])}
 	if blocks {
 		p.perTurn, p.wakes = 1, workers
 	}
@@ -51,22 +50,22 @@ func newPool(workers int, blocks bool, handle func(*brokers.Message)) *pool {
 }
 
 // submit queues a batch.
-func (p *pool) submit(messages []brokers.Message) {
+func (p *pool[T]) submit(items []T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.flying > bound-len(messages) {
+	for p.flying > bound-len(items) {
 		p.room.Wait()
 	}
-	p.flying += len(messages)
+	p.flying += len(items)
 	woken := 0
-	for i := range messages {
-		m := &messages[i]
-		q := p.keys[string(m.Key)]
+	for _, item := range items {
+		key := p.key(item)
+		q := p.keys[string(key)]
 		if q == nil {
-			q = &queue{}
-			p.keys[string(m.Key)] = q
+			q = &queue[T]{}
+			p.keys[string(key)] = q
 		}
-		q.items = append(q.items, m)
+		q.items = append(q.items, item)
 		if !q.active {
 			q.active = true
 			p.ready = append(p.ready, q)
@@ -78,8 +77,8 @@ func (p *pool) submit(messages []brokers.Message) {
 	}
 }
 
-func (p *pool) work() {
-	var turn []*brokers.Message
+func (p *pool[T]) work() {
+	var turn []T
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
@@ -98,8 +97,8 @@ func (p *pool) work() {
 			q.items, q.first = q.items[:0], 0
 		}
 		p.mu.Unlock()
-		for _, m := range turn {
-			p.handle(m)
+		for _, item := range turn {
+			p.handle(item)
 		}
 		p.mu.Lock()
 		if p.flying -= n; p.flying <= bound-batch {
@@ -113,7 +112,7 @@ func (p *pool) work() {
 	}
 }
 
-func (p *pool) close() {
+func (p *pool[T]) close() {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()

@@ -108,44 +108,13 @@ func keysOf(n, keys int) [][]byte {
 	return all
 }
 
-// countdown is closed when so many messages were handled.
-type countdown struct {
-	left atomic.Int64
-	done chan struct{}
-}
-
-func newCountdown(n int) *countdown {
-	c := &countdown{done: make(chan struct{})}
-	c.left.Store(int64(n))
-	return c
-}
-
-func (c *countdown) handled() {
-	if c.left.Add(-1) == 0 {
-		close(c.done)
-	}
-}
-
-var errStuck = errors.New("not all was handled within five minutes")
-
-func (c *countdown) await() error {
-	limit := time.NewTimer(5 * time.Minute)
-	defer limit.Stop()
-	select {
-	case <-c.done:
-		return nil
-	case <-limit.C:
-		return errStuck
-	}
-}
-
 func preparePool(keys [][]byte, w work) (run, clean func() error, err error) {
-	c := newCountdown(len(keys))
-	p := newPool(workers, w.blocks, func(*brokers.Message) { w.do(); c.handled() })
-	messages := make([]brokers.Message, len(keys))
+	c := newCountdown(len(keys), nil)
+	p := newMessagePool(w, c)
+	messages := make([]*brokers.Message, len(keys))
 	body := make([]byte, payload)
 	for i, key := range keys {
-		messages[i] = brokers.Message{Topic: topic, Key: key, Payload: body}
+		messages[i] = &brokers.Message{Topic: topic, Key: key, Payload: body}
 	}
 	run = func() error {
 		for ; len(messages) > 0; messages = messages[min(batch, len(messages)):] {
@@ -156,6 +125,10 @@ func preparePool(keys [][]byte, w work) (run, clean func() error, err error) {
 	return run, func() error { p.close(); return nil }, nil
 }
 
+func newMessagePool(w work, c *countdown) *pool[*brokers.Message] {
+	return newPool(workers, w.blocks, func(m *brokers.Message) []byte { return m.Key }, func(*brokers.Message) { w.do(); c.handled() })
+}
+
 // preparePoolOnBroker is the limit for troupe: it reads the same partitions of
 // the same broker into a pool. It acknowledges nothing.
 func preparePoolOnBroker(keys [][]byte, w work) (run, clean func() error, err error) {
@@ -163,8 +136,8 @@ func preparePoolOnBroker(keys [][]byte, w work) (run, clean func() error, err er
 	if err != nil {
 		return nil, nil, err
 	}
-	c := newCountdown(len(keys))
-	p := newPool(workers, w.blocks, func(*brokers.Message) { w.do(); c.handled() })
+	c := newCountdown(len(keys), nil)
+	p := newMessagePool(w, c)
 	ctx, stop := context.WithCancel(context.Background())
 	sub, err := broker.Subscribe(ctx, brokers.SubscriptionConfig{Group: "g", Topics: []string{topic}, MaxUnsettled: len(keys)})
 	if err != nil {
@@ -197,13 +170,18 @@ func preparePoolOnBroker(keys [][]byte, w work) (run, clean func() error, err er
 	return run, clean, nil
 }
 
-func read(ctx context.Context, part brokers.Partition, p *pool) {
+func read(ctx context.Context, part brokers.Partition, p *pool[*brokers.Message]) {
+	var items []*brokers.Message
 	for {
 		messages, err := part.Fetch(ctx, brokers.FetchLimit{Messages: batch})
 		if err != nil {
 			return // closed
 		}
-		p.submit(messages)
+		items = items[:0]
+		for i := range messages {
+			items = append(items, &messages[i])
+		}
+		p.submit(items)
 	}
 }
 
@@ -218,7 +196,7 @@ func troupeOn(observe func(actors.Event), keys [][]byte, w work) (run, clean fun
 	if err != nil {
 		return nil, nil, err
 	}
-	c := newCountdown(len(keys))
+	c := newCountdown(len(keys), nil)
 	sys, err := actors.NewSystem(actors.Config{Observe: observe}, actors.Subscription{
 		Group: "g", Broker: broker, Topics: []string{topic}, Concurrency: workers,
 		Actor: actors.Func(func(context.Context, brokers.Message) error { w.do(); c.handled(); return nil }),
@@ -275,7 +253,7 @@ func filled(keys [][]byte) (*memory.Broker, error) {
 // prepareProtoactor has an actor for each key, as one comes to do it first: a map
 // of PIDs, and Send.
 func prepareProtoactor(keys [][]byte, w work) (run, clean func() error, err error) {
-	c := newCountdown(len(keys))
+	c := newCountdown(len(keys), nil)
 	system := actor.NewActorSystem()
 	props := actor.PropsFromFunc(func(ctx actor.Context) {
 		if _, ok := ctx.Message().(*brokers.Message); ok {
@@ -315,13 +293,13 @@ func prepareWatermill(cfg gochannel.Config) func([][]byte, work) (run, clean fun
 }
 
 func watermillOn(cfg gochannel.Config, keys [][]byte, w work) (run, clean func() error, err error) {
-	c := newCountdown(len(keys))
+	c := newCountdown(len(keys), nil)
 	channel := gochannel.NewGoChannel(cfg, watermill.NopLogger{})
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
 	if err != nil {
 		return nil, nil, err
 	}
-	router.AddNoPublisherHandler("handler", topic, channel, func(*message.Message) error { w.do(); c.handled(); return nil })
+	router.AddConsumerHandler("handler", topic, channel, func(*message.Message) error { w.do(); c.handled(); return nil })
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- router.Run(ctx) }()
@@ -350,7 +328,7 @@ func idleTables(o *options) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newCountdown(n)
+	c := newCountdown(n, nil)
 	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
 		Group: "g", Broker: broker, Topics: []string{topic}, PassivateAfter: 20 * time.Second,
 		Actor: actors.Func(func(context.Context, brokers.Message) error { c.handled(); return nil }),
