@@ -255,9 +255,12 @@ func TestParseConfirmation(t *testing.T) {
 		is      error
 	}{
 		"": {brokers.NotSent, nil},
-		`{"error":{"code":400,"err_code":10054,"description":"too large"}}`: {brokers.Refused, brokers.ErrTooLarge},
-		`{"error":{"code":400,"err_code":10166,"description":"no TTL"}}`:    {brokers.Refused, brokers.ErrInvalid},
-		`{"error":{"code":503,"err_code":10077,"description":"full"}}`:      {brokers.NotSent, nil},
+		`{"error":{"code":400,"err_code":10054,"description":"too large"}}`:                          {brokers.Refused, brokers.ErrTooLarge},
+		`{"error":{"code":400,"err_code":10166,"description":"no TTL"}}`:                             {brokers.Refused, brokers.ErrInvalid},
+		`{"error":{"code":503,"err_code":10077,"description":"full"}}`:                               {brokers.NotSent, nil},
+		`{"error":{"code":409,"err_code":10158,"description":"in process"}}`:                         {brokers.Unknown, nil},
+		`{"error":{"code":429,"err_code":10167,"description":"too many"},"stream":"orders","seq":0}`: {brokers.NotSent, nil},
+		`{"stream":"orders","seq":0,"duplicate": true}`:                                              {brokers.Unknown, nil},
 		`{"stream":"orders"}`:                            {brokers.Unknown, nil},
 		`{"stream":"orders","seq":99999999999999999999}`: {brokers.Unknown, nil},
 		`hello`: {brokers.Unknown, nil},

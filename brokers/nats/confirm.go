@@ -11,10 +11,15 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 )
 
-// Error codes of the server that are about one message and stay true of it.
+// Error codes of the server that tell more than their class does.
 const (
 	codeMessageTooLarge = 10054
 	codeHeadersTooLarge = 10097
+	// codeInProcess: the id is that of a message which the servers of a cluster
+	// have not agreed upon yet. It may still be stored, or lost with its leader.
+	codeInProcess = 10158
+	// codeTooMany: the stream has no room for what it has to do.
+	codeTooMany = 10167
 )
 
 // confirmation is the server's answer to one publish.
@@ -59,7 +64,9 @@ func refusal(err *jetstream.APIError) *brokers.SendError {
 	switch {
 	case err.ErrorCode == codeMessageTooLarge || err.ErrorCode == codeHeadersTooLarge:
 		return &brokers.SendError{Outcome: brokers.Refused, Err: fmt.Errorf("%w: %w", brokers.ErrTooLarge, err)}
-	case err.Code >= 400 && err.Code < 500:
+	case err.ErrorCode == codeInProcess:
+		return &brokers.SendError{Outcome: brokers.Unknown, Err: err}
+	case err.Code >= 400 && err.Code < 500 && err.ErrorCode != codeTooMany:
 		return &brokers.SendError{Outcome: brokers.Refused, Err: fmt.Errorf("%w: %w", brokers.ErrInvalid, err)}
 	}
 	return &brokers.SendError{Outcome: brokers.NotSent, Err: err}
@@ -87,7 +94,7 @@ func quickConfirmation(data []byte) (c confirmation, ok bool) {
 		c.seq = c.seq*10 + uint64(rest[digits]-'0')
 		digits++
 	}
-	if digits == 0 || digits > 19 || digits == len(rest) {
+	if c.seq == 0 || digits > 19 || digits == len(rest) {
 		return c, false
 	}
 	if rest[digits] == '}' {

@@ -23,6 +23,14 @@
 // each other on the subject troupe.members.<group> what they own, and attach to
 // an even share each.
 //
+// # Clusters
+//
+// With Config.Replicas of 3 a topic and its groups outlive one of three servers.
+// When the leader of a stream or a consumer is lost the others elect one, which
+// takes 4 to 9 s; meanwhile its partitions stand still, publishing waits, and
+// epochs end if PinnedTTL is shorter. What the servers have not agreed upon is
+// sent again with its id, as its outcome is unknown until then.
+//
 // # Publishing
 //
 // Every message has a Nats-Msg-Id, its own or a generated one, so that one that

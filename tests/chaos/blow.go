@@ -20,7 +20,9 @@ type blow struct {
 	hold time.Duration
 	// silent: no member can read anything meanwhile.
 	silent bool
-	strike strike
+	// survived: every partition makes progress meanwhile.
+	survived bool
+	strike   strike
 }
 
 // hit strikes, holds, mends, and waits until all goes on: every partition with
@@ -37,6 +39,9 @@ func (f *field) hit(b blow) {
 	defer func() { f.ok(mend(context.Background())) }() // also if what follows fails
 	if b.silent {
 		f.await("Health not ready while nothing can be read", f.target.Notice, f.noneReady)
+	}
+	if b.survived {
+		f.survives()
 	}
 	f.pass(b.hold - time.Since(began))
 	f.ok(mend(context.Background()))
@@ -63,6 +68,18 @@ func (f *field) resumes() {
 	f.await("progress on every partition", f.target.Resume, func() bool { return f.progressSince(began) })
 	f.await("Health ready", f.target.Resume, f.allReady)
 	f.Logf("all goes on after %v", time.Since(began).Round(time.Millisecond))
+}
+
+// survives waits until members have done what they had in their hands, and then
+// for progress on every partition with messages that are published now.
+func (f *field) survives() {
+	f.Helper()
+	began := time.Now()
+	f.pass(2 * f.target.hands())
+	f.pile(0)
+	published := time.Now()
+	f.await("progress on every partition meanwhile", f.target.Lease+f.target.Resume, func() bool { return f.progressSince(published) })
+	f.Logf("all goes on meanwhile after %v", time.Since(began).Round(time.Millisecond))
 }
 
 // each strikes all links, and mends all.

@@ -14,6 +14,7 @@ var targets = map[string]func() chaos.Target{
 	"kafka":  kafkaTarget,
 	"memory": memoryTarget,
 	"nats":   natsTarget,
+	"nats3":  nats3Target,
 }
 
 func TestMain(m *testing.M) {

@@ -28,17 +28,19 @@ func TestNATS(t *testing.T) {
 	chaos.Run(t, "nats", natsTarget)
 }
 
-// natsTarget is the server of tests/services, with times that suit tests.
+// natsOptions are times that suit tests.
+const natsOptions = "?pinned_ttl=2s&member_interval=300ms&failover_after=2s" +
+	"&request_timeout=2s&publish_timeout=2s&reconnect_wait=500ms&ack_wait=5s"
+
+// natsTarget is the server of tests/services.
 func natsTarget() chaos.Target {
 	server, err := url.Parse(cmp.Or(os.Getenv("TEST_NATS_URL"), client.DefaultURL))
 	if err != nil {
 		panic(err)
 	}
-	const options = "?pinned_ttl=2s&member_interval=300ms&failover_after=2s" +
-		"&request_timeout=2s&publish_timeout=2s&reconnect_wait=500ms&ack_wait=5s"
 	return chaos.Target{
 		Open: func(ctx context.Context, address string) (brokers.Broker, error) {
-			return brokers.Open(ctx, "nats://"+address+options, nats.Driver)
+			return brokers.Open(ctx, "nats://"+address+natsOptions, nats.Driver)
 		},
 		Address: server.Host,
 		Service: "nats",

@@ -63,7 +63,13 @@ func (f *field) possible(chance *rand.Rand) []blow {
 		add("group forgotten", 0, f.forget)
 	}
 	if f.can(needServer) {
-		blows = append(blows, f.killing(), f.pausing())
+		blows = append(blows, f.killing())
+	}
+	if f.can(needServer | needOne) {
+		blows = append(blows, f.pausing())
+	}
+	if f.can(needServer | needLeader) {
+		blows = append(blows, f.leader("leader killed", killNode), f.leader("leader paused", pauseNode))
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.target.Blows)) {
 		add(name, hold, f.own(name))

@@ -20,14 +20,18 @@ const (
 	needProxies                    // and poisoned
 	needProcesses                  // members in processes of their own
 	needServer                     // a server that may be killed and paused
+	needOne                        // that is not a cluster
 	needForget                     // Target.Forget
+	needLeader                     // Target.Leader
 )
 
 // What hurts the server hurts the tests beside, so it has it for itself.
 var alone = []scenario{
 	{"Server/Killed", needServer, serverKilled},
-	{"Server/Paused", needServer, serverPaused},
+	{"Server/Paused", needServer | needOne, serverPaused},
 	{"Server/KilledAndForgotten", needServer | needProxies | needForget, serverForgot},
+	{"Leader/Killed", needServer | needLeader, leaderKilled},
+	{"Leader/Paused", needServer | needLeader, leaderPaused},
 	{"Random", 0, random},
 }
 
@@ -115,7 +119,9 @@ func (f *field) lacks(n need) string {
 		why  string
 	}{
 		{needLinks, !inProcess || f.target.Cut != nil, "the target cannot cut a connection"},
-		{needProxies | needProcesses, !inProcess, "the broker lives in this process"},
+		{needProxies | needProcesses, !inProcess, "the broker lives in this process, or is a cluster"},
+		{needOne, f.target.Leader == nil, "the server is a cluster"},
+		{needLeader, f.target.Leader != nil, "the server is not a cluster"},
 		{needForget, f.target.Forget != nil, "the target has nothing to forget"},
 		{needServer, f.service.name != "", "no server that may be hurt: TEST_SERVICES is not set, or Target.Service"},
 		{needLinks | needProxies, inProcess || f.toxiproxy != nil, noToxiproxy},

@@ -17,11 +17,15 @@ type Target struct {
 	// proxy in front of it. Required.
 	Open func(ctx context.Context, address string) (brokers.Broker, error)
 	// Address is where the server listens, host:port. Empty for a broker that
-	// lives in this process: then there are no proxies and no member processes.
+	// lives in this process, and for a cluster, whose nodes Open knows: then there
+	// are no proxies and no member processes.
 	Address string
-	// Service is the server's name in tests/services. Defaults to none: it is
-	// not killed or paused.
+	// Service is the server's name in tests/services, or that of all nodes of a
+	// cluster. Defaults to none: it is not killed or paused.
 	Service string
+	// Leader names the node in tests/services that leads a topic of a cluster.
+	// Defaults to none: there is one server.
+	Leader func(ctx context.Context, topic string) (node string, err error)
 	// Cut cuts a connection until mend is called. It stands for proxies where
 	// there is no Address. Defaults to none.
 	Cut func(b brokers.Broker) (mend func())
