@@ -3,7 +3,9 @@
 //
 //	go run . -table runtime   # worker pool, protoactor, Watermill's router, in memory
 //	go run . -table nats      # bare client and Watermill on NATS JetStream
+//	go run . -table nats-core # the bare client's core NATS: publishing, queue groups, requests
 //	go run . -table kafka-consume,kafka-publish,kafka-keys # franz-go, kafka-go, Watermill, on Kafka
+//	go run . -table runtime -only '^troupe$' -cpuprofile FILE # where it goes
 //	go run . -json
 //	go run . -readme ../../README.md
 //

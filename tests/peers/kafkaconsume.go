@@ -39,8 +39,12 @@ func (b *kafkaBench) consumeTable(o *options, size, n int) (t table, err error) 
 	if err != nil {
 		return table{}, err
 	}
-	own := t.row(keyActors).CPU - t.row(franzPoll).CPU
-	t.Notes = append(t.Notes, fmt.Sprintf("key actors, policy and tracking take %s CPU per message more than %s does", time.Duration(own), franzPoll))
+	own, ran := t.row(keyActors)
+	bare, ranBare := t.row(franzPoll)
+	if ran && ranBare {
+		more := time.Duration(own.CPU - bare.CPU)
+		t.Notes = append(t.Notes, fmt.Sprintf("key actors, policy and tracking take %v CPU per message more than %s does", more, franzPoll))
+	}
 	return t, nil
 }
 

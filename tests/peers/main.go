@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
+	"runtime/pprof"
 	"slices"
 	"strings"
 )
@@ -22,6 +24,7 @@ func main() {
 type options struct {
 	rounds int
 	scale  float64
+	only   *regexp.Regexp
 	log    func(string, ...any)
 }
 
@@ -36,6 +39,7 @@ var tables = []struct {
 	{"runtime", runtimeTables},
 	{"idle", idleTables},
 	{"nats", natsTables},
+	{"nats-core", natsCoreTables},
 	{"kafka-consume", onKafka((*kafkaBench).consumeLarge, (*kafkaBench).consumeSmall)},
 	{"kafka-publish", onKafka((*kafkaBench).publishLarge, (*kafkaBench).publishSmall)},
 	{"kafka-keys", onKafka((*kafkaBench).onePartitionTable, (*kafkaBench).commitTable)},
@@ -57,11 +61,24 @@ func run(args []string, log func(string, ...any)) error {
 	readme := flags.String("readme", "", "put the tables into this `file`, too")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each contender runs")
 	flags.Float64Var(&o.scale, "scale", 1, "`factor` to the numbers of messages")
+	only := flags.String("only", "", "run the contenders alone whose names match this `expression`")
+	profile := flags.String("cpuprofile", "", "write a CPU profile of all that is measured to this `file`")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if o.rounds < 1 || !(o.scale > 0) {
 		return fmt.Errorf("-rounds %d and -scale %v must be positive", o.rounds, o.scale)
+	}
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		return fmt.Errorf("-only: %w", err)
+	}
+	if *profile != "" {
+		stop, err := profileTo(*profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	chosen := strings.Split(*which, ",")
 	for _, name := range chosen {
@@ -99,4 +116,21 @@ func run(args []string, log func(string, ...any)) error {
 		fmt.Println(t.text())
 	}
 	return nil
+}
+
+// profileTo profiles until stop.
+func profileTo(path string) (stop func(), err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		if err := f.Close(); err != nil {
+			fmt.Fprintf(os.Stderr, "peers: -cpuprofile: %v\n", err)
+		}
+	}, nil
 }

@@ -58,6 +58,7 @@ type table struct {
 // compete runs the contenders in turns, each round from another one on.
 func (o *options) compete(title string, contenders []contender) (table, error) {
 	o.log("%s", title)
+	contenders = slices.DeleteFunc(contenders, func(c contender) bool { return !o.only.MatchString(c.name) })
 	samples := make(map[string][]row)
 	for round := range o.rounds {
 		for i := range contenders {
@@ -74,7 +75,9 @@ func (o *options) compete(title string, contenders []contender) (table, error) {
 	for _, c := range contenders {
 		r := medians(samples[c.name])
 		r.Name, r.Base = c.name, c.base
-		if c.base != "" {
+		if len(samples[c.base]) == 0 {
+			r.Base = ""
+		} else {
 			base := medians(samples[c.base])
 			r.RateRatio, r.CPURatio = r.Rate/base.Rate, r.CPU/base.CPU
 		}
@@ -145,8 +148,13 @@ func medians(samples []row) row {
 	}
 }
 
-func (t table) row(name string) row {
-	return t.Rows[slices.IndexFunc(t.Rows, func(r row) bool { return r.Name == name })]
+// row is the one of a name.
+func (t table) row(name string) (r row, found bool) {
+	i := slices.IndexFunc(t.Rows, func(r row) bool { return r.Name == name })
+	if i < 0 {
+		return row{}, false
+	}
+	return t.Rows[i], true
 }
 
 // text is the table in Markdown.

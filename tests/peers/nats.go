@@ -32,12 +32,14 @@ type server struct {
 	url     string
 }
 
-// natsTables run on the server of TEST_NATS_URL, if that is set, and on one in
-// this process, whose work counts as the process's.
-func natsTables(o *options) ([]table, error) {
+func natsTables(o *options) ([]table, error) { return onNATS(o.natsTables) }
+
+// onNATS has tables made on the server of TEST_NATS_URL, if that is set, and on one
+// in this process, whose work counts as the process's.
+func onNATS(tables func(server) ([]table, error)) ([]table, error) {
 	var all []table
 	if url := os.Getenv("TEST_NATS_URL"); url != "" {
-		made, err := o.natsTables(server{name: "nats-server", url: url})
+		made, err := tables(server{name: "nats-server", url: url})
 		if err != nil {
 			return nil, err
 		}
@@ -51,7 +53,7 @@ func natsTables(o *options) ([]table, error) {
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	made, err := o.natsTables(server{name: "embedded server", options: []client.Option{client.InProcessServer(s)}})
+	made, err := tables(server{name: "embedded server", options: []client.Option{client.InProcessServer(s)}})
 	return append(all, made...), errors.Join(err, s.Close(), os.RemoveAll(dir))
 }
 
