@@ -23,6 +23,7 @@ type Broker struct {
 	server  server
 	topics  *topics
 
+	declared  declaredTopologies
 	open      openings.Set[brokers.Subscription]
 	closeOnce sync.Once
 }
@@ -35,6 +36,10 @@ type server struct {
 	major   int
 }
 
+// limitsDeliveries says whether it drops what quorum queues have delivered too
+// often, unless told not to. Before 4.0 it does not, and knows no way to say so.
+func (v server) limitsDeliveries() bool { return v.major >= 4 }
+
 // Open connects to a server. It gives up when ctx ends. A failure is a
 // [*brokers.OpenError], or wraps [brokers.ErrInvalid] and names the field.
 func Open(ctx context.Context, cfg Config) (*Broker, error) {
@@ -45,6 +50,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	b.publish, b.control = newLink(&b.cfg, "publish"), newLink(&b.cfg, "consume")
 	b.topics = &topics{b: b, known: map[string]int{}}
 	for _, l := range []*link{b.control, b.publish} {
+		l.prepare = b.redeclare
 		if err := l.open(ctx); err != nil {
 			b.hangUp()
 			return nil, err
@@ -109,7 +115,7 @@ func (b *Broker) Health(context.Context) brokers.Health {
 		}
 	}
 	if h.Err == nil {
-		h.Err = b.publish.blockage()
+		h.Err = errors.Join(b.publish.blockage(), b.declared.fault())
 	}
 	if b.open.Closed() {
 		h.Connected, h.Err = false, brokers.ErrClosed

@@ -19,6 +19,18 @@
 // server has a memory or disk alarm publishing waits, and [ErrBlocked] is in
 // Health and in the errors of what is given up meanwhile.
 //
+// # Topology
+//
+// What is no topic of partitions is described by a [Topology] and made or checked
+// by [Broker.ApplyTopology]; [Broker.PlanTopology] is a dry run:
+//
+//	orders := rabbitmq.Topology{
+//		Exchanges: []rabbitmq.ExchangeConfig{{Name: "orders", Kind: rabbitmq.ExchangeTopic}},
+//		Queues:    []rabbitmq.QueueConfig{{Name: "eu", MaxLength: 1_000_000}},
+//		Bindings:  []rabbitmq.BindingConfig{{Exchange: "orders", Queue: "eu", Key: "eu.#"}},
+//	}
+//	change, err := broker.ApplyTopology(ctx, orders, rabbitmq.TopologyDeclare)
+//
 // # Connections
 //
 // One connection publishes and one does all else. They are found by the names

@@ -31,6 +31,10 @@ func hasCode(err error, code int) bool {
 // shuts down) passes.
 func unanswered(err error) bool {
 	var said *amqp.Error
+	var mismatch *TopologyMismatchError
+	if errors.Is(err, brokers.ErrUnsupported) || errors.As(err, &mismatch) {
+		return false
+	}
 	if errors.As(err, &said) && said.Server {
 		return said.Code == amqp.ConnectionForced || said.Code >= 500 && said.Code != amqp.NotAllowed && said.Code != amqp.NotImplemented
 	}

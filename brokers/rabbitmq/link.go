@@ -29,7 +29,8 @@ type connection struct {
 type link struct {
 	cfg     *Config
 	purpose string
-	ctx     context.Context // ends with Close
+	prepare func(context.Context) error // done before each connection but the first is used
+	ctx     context.Context             // ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 
@@ -103,7 +104,10 @@ func (l *link) redial() *connection {
 	for failures := 0; l.pause(l.ctx, failures); failures++ {
 		conn, err := l.dial(l.ctx)
 		if err == nil {
-			return conn
+			if err = l.prepare(l.ctx); err == nil {
+				return conn
+			}
+			conn.shut()
 		}
 		l.down(err)
 	}

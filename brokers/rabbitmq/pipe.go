@@ -80,7 +80,7 @@ func (p *pipe) publish(o *brokers.Outbound, key string, out amqp.Publishing) {
 		o.Done(brokers.Receipt{}, notSent(err))
 		return
 	}
-	err := p.ch.Publish(o.Message.Topic, key, true, false, out)
+	err := p.ch.Publish(exchangeName(o.Message.Topic), key, true, false, out)
 	if err == nil {
 		return
 	}
@@ -186,7 +186,7 @@ func (p *pipe) returned(r *amqp.Return) {
 	defer p.mu.Unlock()
 	for _, x := range p.out {
 		m := x.o.Message
-		if x.returned == nil && m.ID == r.MessageId && m.Topic == r.Exchange && x.key == r.RoutingKey {
+		if x.returned == nil && m.ID == r.MessageId && exchangeName(m.Topic) == r.Exchange && x.key == r.RoutingKey {
 			x.returned = &brokers.SendError{Outcome: brokers.Refused, Err: fmt.Errorf(
 				"%w: exchange %q has no queue for routing key %q: %s", brokers.ErrUnroutable, r.Exchange, r.RoutingKey, r.ReplyText)}
 			return

@@ -2,10 +2,11 @@ package rabbitmq
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,8 +24,16 @@ const (
 
 // countQueue is where a topic's partition count is stored, as the length limit
 // of a queue that nothing is bound to: the server makes and checks it in one
-// step, and says what it is to who asks for another.
-func countQueue(topic string) string { return topic + ".partitions" }
+// step, and says what it is to who asks for another. Its answers are cut after 255
+// bytes, so the name of a topic with a long one is a hash.
+func countQueue(topic string) string {
+	const enough = 64
+	if len(topic) > enough {
+		sum := sha256.Sum256([]byte(topic))
+		topic = "troupe." + hex.EncodeToString(sum[:16])
+	}
+	return topic + ".partitions"
+}
 
 func groupQueue(topic, group string, partition int) string {
 	return topic + "." + group + ".p" + strconv.Itoa(partition)
@@ -45,6 +54,9 @@ func (t *topics) get(ctx context.Context, name string) (int, error) {
 	t.mu.Unlock()
 	if ok {
 		return n, nil
+	}
+	if name == DefaultExchange {
+		return 1, nil
 	}
 	if len(name) > maxName {
 		return 0, tooLong("Message.Topic", name)
@@ -88,30 +100,23 @@ func (t *topics) ask(ctx context.Context, name string) (int, error) {
 		return 0, fmt.Errorf("rabbitmq: topic %q: %w", name, err)
 	}
 	// No topic has that many, so the server says how many it has.
-	return t.count(ctx, name, math.MaxInt32)
+	return t.count(ctx, name, math.MaxInt32, (*declaration).probe)
 }
 
 // count asks for a topic of n partitions and returns how many it has.
-func (t *topics) count(ctx context.Context, name string, n int) (int, error) {
-	err := t.b.control.do(ctx, func(ch *amqp.Channel) error {
-		_, err := ch.QueueDeclare(countQueue(name), true, false, false, false, amqp.Table{
-			amqp.QueueTypeArg: amqp.QueueTypeQuorum, amqp.QueueMaxLenArg: int32(n),
-		})
-		return err
-	})
+func (t *topics) count(ctx context.Context, name string, n int, ask func(*declaration, *amqp.Channel) error) (int, error) {
+	queue := QueueConfig{Name: countQueue(name), MaxLength: int64(n)}
+	err := t.b.control.do(ctx, func(ch *amqp.Channel) error { return ask(queue.declaration(t.b.server), ch) })
 	if err == nil {
 		return n, nil
 	}
-	if hasCode(err, amqp.PreconditionFailed) {
-		if found := currentValue.FindStringSubmatch(err.Error()); found != nil {
-			return strconv.Atoi(found[1])
+	if c, is := complaintOf(err); is && c.argument == amqp.QueueMaxLenArg {
+		if has, err := strconv.Atoi(c.have); err == nil {
+			return has, nil
 		}
 	}
 	return 0, fmt.Errorf("rabbitmq: partition count of topic %q: %w", name, err)
 }
-
-// currentValue is in what the server says of another length limit.
-var currentValue = regexp.MustCompile(`'x-max-length'.*current is (?:the value )?'(\d+)'`)
 
 // EnsureTopic implements [brokers.Broker]. A topic is a durable direct exchange,
 // and for each group and partition a quorum queue with a single active consumer.
@@ -142,7 +147,7 @@ func checkTopic(cfg brokers.TopicConfig) error {
 		return fmt.Errorf("%w: TopicConfig.Name is empty", brokers.ErrInvalid)
 	case strings.HasPrefix(cfg.Name, "amq."):
 		return fmt.Errorf("%w: TopicConfig.Name %q begins with amq., as the server's own", brokers.ErrInvalid, cfg.Name)
-	case len(countQueue(cfg.Name)) > maxName:
+	case len(cfg.Name) > maxName:
 		return tooLong("TopicConfig.Name", cfg.Name)
 	case cfg.Partitions < 1 || cfg.Partitions > maxPartitions:
 		return fmt.Errorf("%w: TopicConfig.Partitions is %d; want 1 to %d", brokers.ErrInvalid, cfg.Partitions, maxPartitions)
@@ -163,7 +168,7 @@ func tooLong(field, text string) error {
 }
 
 func (t *topics) ensure(ctx context.Context, cfg brokers.TopicConfig) error {
-	has, err := t.count(ctx, cfg.Name, cfg.Partitions)
+	has, err := t.count(ctx, cfg.Name, cfg.Partitions, (*declaration).declare)
 	if err != nil {
 		return err
 	}
@@ -189,10 +194,10 @@ func (b *Broker) declareGroup(ch *amqp.Channel, topic, group string, partitions 
 		amqp.QueueTypeArg:            amqp.QueueTypeQuorum,
 		amqp.SingleActiveConsumerArg: true,
 	}
-	if b.server.major >= 4 {
+	if b.server.limitsDeliveries() {
 		// With its default of 20 every twentieth hand-over would drop what was
-		// prefetched. Before 4.0 there is none, and no way to say so.
-		arguments["x-delivery-limit"] = int32(-1)
+		// prefetched.
+		arguments[deliveryLimitArgument] = int32(-1)
 	}
 	for id := range partitions {
 		queue := groupQueue(topic, group, id)
