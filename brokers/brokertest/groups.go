@@ -26,7 +26,7 @@ func groupsAreApart(e *env) {
 func startLatest(e *env) {
 	group := e.group()
 	name := e.topic(1)
-	e.publish(numbered(name, 0, "old", 0, 3)...)
+	e.publishBefore(numbered(name, 0, "old", 0, 3)...)
 	e.ensure(name, 1, group)
 	sub := e.subscribeAs(e.broker, brokers.SubscriptionConfig{
 		Group: group, Topics: []string{name}, Start: brokers.StartLatest,
@@ -70,7 +70,7 @@ func startEarliest(e *env) {
 func startAtTime(e *env) {
 	group := e.group()
 	name := e.topic(1)
-	e.publish(numbered(name, 0, "k", 0, 3)...)
+	e.publishBefore(numbered(name, 0, "k", 0, 3)...)
 	select {
 	case <-time.After(20 * time.Millisecond): // the broker may keep time in milliseconds
 	case <-e.within().Done():

@@ -1,6 +1,7 @@
 package brokertest
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -91,4 +92,14 @@ func (e *env) publish(msgs ...brokers.Message) []brokers.Receipt {
 		e.Fatalf("Publish: %d receipts for %d messages", len(receipts), len(msgs))
 	}
 	return receipts
+}
+
+// publishBefore publishes what was there before any group was. A broker that
+// stores per group refuses it.
+func (e *env) publishBefore(msgs ...brokers.Message) {
+	e.Helper()
+	_, err := e.publisher(e.broker, brokers.PublisherConfig{}).Publish(e.within(), msgs...)
+	if !errors.Is(err, brokers.ErrUnroutable) {
+		e.ok(err, "Publish")
+	}
 }

@@ -76,7 +76,7 @@ func newSubscription(b *Broker, cfg brokers.SubscriptionConfig) *subscription {
 		greet: true, poke: make(chan struct{}, 1), offered: make(chan struct{}, 1), gone: make(chan struct{}),
 		topics: map[string]topic{}, lanes: map[balance.Slot]*lane{},
 		tracker: balance.New(balance.Config{
-			Self: id, MemberTTL: missedIntervals * b.cfg.MemberInterval, FailoverAfter: b.cfg.FailoverAfter,
+			Self: id, MemberTTL: balance.MissedIntervals * b.cfg.MemberInterval, FailoverAfter: b.cfg.FailoverAfter,
 		}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())

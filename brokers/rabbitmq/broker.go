@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/internal/openings"
@@ -24,7 +23,7 @@ type Broker struct {
 	topics  *topics
 
 	declared  declaredTopologies
-	open      openings.Set[brokers.Subscription]
+	open      openings.Set[*subscription]
 	closeOnce sync.Once
 }
 
@@ -76,9 +75,6 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 // Name implements [brokers.Broker]; it is "rabbitmq".
 func (b *Broker) Name() string { return "rabbitmq" }
 
-// acknowledgementTimeout is the server's default for consumer_timeout.
-const acknowledgementTimeout = 30 * time.Minute
-
 // Features implements [brokers.Broker].
 func (b *Broker) Features() brokers.Features {
 	return brokers.Features{
@@ -86,18 +82,13 @@ func (b *Broker) Features() brokers.Features {
 		Durable:           true,
 		DeliveryCount:     true,
 		TTL:               true,
-		MaxUnacknowledged: acknowledgementTimeout,
+		MaxUnacknowledged: b.cfg.AcknowledgementTimeout,
 	}
 }
 
 // Publisher implements [brokers.Broker].
 func (b *Broker) Publisher(cfg brokers.PublisherConfig) (*brokers.Publisher, error) {
 	return b.open.Publisher(&sender{b: b}, b.Features(), cfg)
-}
-
-// Subscribe implements [brokers.Broker]. It is not supported yet.
-func (b *Broker) Subscribe(context.Context, brokers.SubscriptionConfig) (brokers.Subscription, error) {
-	return nil, fmt.Errorf("%w: rabbitmq: Subscribe", brokers.ErrUnsupported)
 }
 
 // Health implements [brokers.Broker]. It asks the server nothing.
@@ -119,6 +110,9 @@ func (b *Broker) Health(context.Context) brokers.Health {
 	}
 	if b.open.Closed() {
 		h.Connected, h.Err = false, brokers.ErrClosed
+	}
+	for _, s := range b.open.Subscriptions() {
+		h.Subscriptions = append(h.Subscriptions, s.health(h.Connected))
 	}
 	return h
 }

@@ -33,15 +33,26 @@ type Config struct {
 	// Dial opens network connections. Defaults to a net.Dialer's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// Heartbeat is how often each side shows that it is alive; a connection that
-	// was silent for three of them, give or take, is lost. Whole seconds. Defaults
-	// to 10 s.
+	// Heartbeat is how often at least each side is to show that it is alive. The
+	// driver takes a connection for lost that was silent for one and a half of
+	// them, and the server one that was for two: so an owner that is cut off knows
+	// before another has its partitions. Whole seconds. Defaults to 10 s.
 	Heartbeat time.Duration
 	// DialTimeout bounds one attempt to connect, with TLS and login. Defaults to
 	// 10 s.
 	DialTimeout time.Duration
 	// RequestTimeout bounds one request to the server. Defaults to 10 s.
 	RequestTimeout time.Duration
+	// MemberInterval is how often a member speaks to its group; one that was not
+	// heard for three of them does not count. Defaults to 2 s.
+	MemberInterval time.Duration
+	// FailoverAfter is how long a partition must be nobody's until a member that
+	// it does not fall to attaches to it. Defaults to 10 s.
+	FailoverAfter time.Duration
+	// AcknowledgementTimeout is the servers' consumer_timeout, which they do not
+	// say: how long a message may be unacknowledged. Parking ends at half of it.
+	// Defaults to 30 min, as theirs.
+	AcknowledgementTimeout time.Duration
 	// RetryMin and RetryMax bound the jittered wait between attempts to
 	// reconnect, which go on for ever. Default to 100 ms and 30 s.
 	RetryMin, RetryMax time.Duration
@@ -57,6 +68,9 @@ func (c *Config) validate() error {
 		{"Heartbeat", c.Heartbeat, time.Second},
 		{"DialTimeout", c.DialTimeout, time.Millisecond},
 		{"RequestTimeout", c.RequestTimeout, time.Millisecond},
+		{"MemberInterval", c.MemberInterval, 10 * time.Millisecond},
+		{"FailoverAfter", c.FailoverAfter, time.Millisecond},
+		{"AcknowledgementTimeout", c.AcknowledgementTimeout, time.Second},
 		{"RetryMin", c.RetryMin, time.Millisecond},
 		{"RetryMax", c.RetryMax, time.Millisecond},
 	} {
@@ -92,6 +106,9 @@ func (c Config) withDefaults() Config {
 	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 10*time.Second)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, 10*time.Second)
+	c.MemberInterval = cmp.Or(c.MemberInterval, 2*time.Second)
+	c.FailoverAfter = cmp.Or(c.FailoverAfter, 10*time.Second)
+	c.AcknowledgementTimeout = cmp.Or(c.AcknowledgementTimeout, 30*time.Minute)
 	c.RetryMin = cmp.Or(c.RetryMin, 100*time.Millisecond)
 	c.RetryMax = max(cmp.Or(c.RetryMax, 30*time.Second), c.RetryMin)
 	return c

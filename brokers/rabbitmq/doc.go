@@ -1,5 +1,4 @@
-// Package rabbitmq is the driver for RabbitMQ, from 3.10 on. It makes topics and
-// publishes; it does not subscribe yet.
+// Package rabbitmq is the driver for RabbitMQ, from 3.10 on.
 //
 // # Topics
 //
@@ -10,6 +9,24 @@
 // queues the group does not get. An exchange that was made by others can be
 // published to as well, with Message.RoutingKey: it passes for a topic of one
 // partition.
+//
+// # Reading in order
+//
+// The members of a group tell each other over the fanout exchange
+// "troupe.members.group" what they have, and share the partitions out. Each
+// partition's consumer has a channel of its own; that it is the queue's single
+// active one the server shows with the first delivery, which begins an epoch. An
+// epoch ends with its channel, and no acknowledgement outlives it. What is settled
+// is acknowledged as a prefix, and above a gap singly. The server closes the
+// channel of an owner that is given up, and returns what was not acknowledged in
+// order, but counts that as a delivery.
+//
+// A group begins where its queues were made, by EnsureTopic or by its first
+// member; Start changes nothing, and StartAtTime is [brokers.ErrUnsupported]. A
+// queue with a delivery limit is refused, as hand-overs would use it up and the
+// server drop what was never handled; but limits that a policy sets are not seen.
+// MaxUnsettled is the prefetch, of 65,535 at most, and bounds messages, not bytes.
+// Where the server's consumer_timeout is not its default, Config must say so.
 //
 // # Publishing
 //
@@ -35,5 +52,6 @@
 //
 // One connection publishes and one does all else. They are found by the names
 // "troupe PROGRAM PID publish" and "... consume" at the server. Each is made
-// again, for ever, when it is lost.
+// again, for ever, when it is lost. As nothing is published on the second, a
+// server that has an alarm goes on to read acknowledgements from it.
 package rabbitmq

@@ -11,8 +11,8 @@ import (
 
 // Driver opens "amqp://user:password@host:5672,host/vhost", for one cluster, and
 // with TLS "amqps://...", by default on port 5671. The options are fields of
-// [Config]: name, heartbeat, dial_timeout, request_timeout, retry_min and
-// retry_max. With TLS also ca_file, cert_file and key_file, in PEM, server_name,
+// [Config]: name, heartbeat, dial_timeout, request_timeout, retry_min, retry_max,
+// member_interval, failover_after and acknowledgement_timeout. With TLS also ca_file, cert_file and key_file, in PEM, server_name,
 // and auth (password or external).
 var Driver = brokers.Driver{Schemes: []string{"amqp", schemeTLS}, Open: openDSN}
 
@@ -53,6 +53,9 @@ func ConfigFrom(dsn *brokers.DSN) (Config, error) {
 		{"request_timeout", &cfg.RequestTimeout},
 		{"retry_min", &cfg.RetryMin},
 		{"retry_max", &cfg.RetryMax},
+		{"member_interval", &cfg.MemberInterval},
+		{"failover_after", &cfg.FailoverAfter},
+		{"acknowledgement_timeout", &cfg.AcknowledgementTimeout},
 	} {
 		*d.to = dsn.Duration(d.name, 0)
 	}

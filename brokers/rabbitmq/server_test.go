@@ -3,6 +3,7 @@ package rabbitmq_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"flag"
 	"os"
 	"testing"
 
@@ -13,14 +14,24 @@ import (
 	"github.com/troupe-go/troupe/brokers/rabbitmq"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	// Most tests wait for a server.
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
-// servers are the variables that name servers under test, by version. Version 4
-// starts only when it is asked for.
-var servers = map[string]struct {
+// server is a server under test: the variables that name it.
+type server struct {
 	plain, tls string
 	optional   bool
-}{
+}
+
+// servers are those under test, by version. Version 4 starts only when it is asked
+// for.
+var servers = map[string]server{
 	"3.10": {plain: "TEST_AMQP_URL", tls: "TEST_AMQPS_URL"},
 	"4.0":  {plain: "TEST_AMQP4_URL", tls: "TEST_AMQPS4_URL", optional: true},
 }

@@ -103,6 +103,24 @@ func (t *topics) ask(ctx context.Context, name string) (int, error) {
 	return t.count(ctx, name, math.MaxInt32, (*declaration).probe)
 }
 
+// own returns how many partitions a topic has, which an exchange of others has
+// not: it is [brokers.ErrUnknownTopic].
+func (t *topics) own(ctx context.Context, name string) (int, error) {
+	n, err := t.get(ctx, name)
+	if err != nil || n > 1 {
+		return n, err
+	}
+	err = t.b.control.do(ctx, func(ch *amqp.Channel) error {
+		_, err := ch.QueueDeclarePassive(countQueue(name), true, false, false, false, nil)
+		return err
+	})
+	if hasCode(err, amqp.NotFound) {
+		t.forget(name)
+		return 0, fmt.Errorf("%w: exchange %q was not made as a topic: there is no queue %q", brokers.ErrUnknownTopic, name, countQueue(name))
+	}
+	return n, err
+}
+
 // count asks for a topic of n partitions and returns how many it has.
 func (t *topics) count(ctx context.Context, name string, n int, ask func(*declaration, *amqp.Channel) error) (int, error) {
 	queue := QueueConfig{Name: countQueue(name), MaxLength: int64(n)}

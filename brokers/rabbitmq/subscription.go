@@ -1,0 +1,304 @@
+package rabbitmq
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/balance"
+)
+
+// subscription is a membership in a group. See [brokers.Subscription].
+type subscription struct {
+	b   *Broker
+	cfg brokers.SubscriptionConfig
+	id  string
+
+	ctx        context.Context // ends when it is closed
+	cancel     context.CancelFunc
+	life       context.Context // ends when nobody is waited for any more
+	die        context.CancelFunc
+	background sync.WaitGroup // the manager, those who listen and speak, and the consumers
+
+	poke  chan struct{} // of one: the manager looks again
+	voice chan struct{} // of one: the group is to be told
+
+	mu        sync.Mutex
+	topics    map[string]int // those that exist, and how many partitions they have
+	consumers map[balance.Slot]*consumer
+	tracker   *balance.Tracker
+	said      balance.Member // at last
+	asked     bool           // a member wants to hear from us
+	greet     bool           // we want to hear from all
+	hears     bool           // the group can be heard
+	listen    time.Time      // until when nothing is decided
+	offers    []*partition   // owned, and not accepted
+	offered   chan struct{}  // of one
+	err       error          // why topics cannot be read
+	deaf      error          // why the group cannot be heard
+	fatal     error          // what no waiting mends
+	closed    bool
+
+	closeOnce sync.Once
+	gone      chan struct{} // closed when Close is done
+}
+
+var _ brokers.Subscription = (*subscription)(nil)
+
+// Subscribe implements [brokers.Broker]. A group begins where its queues were
+// made, which Subscribe does for those that are missing; Start changes nothing,
+// and StartAtTime is ErrUnsupported.
+func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (brokers.Subscription, error) {
+	cfg, err := cfg.For(b.Features())
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Start == brokers.StartAtTime {
+		return nil, fmt.Errorf("%w: SubscriptionConfig.Start StartAtTime: a queue begins when it is made", brokers.ErrUnsupported)
+	}
+	if err := checkGroup(cfg); err != nil {
+		return nil, err
+	}
+	s := newSubscription(b, cfg)
+	if err := b.open.Subscription(s, s.start); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// checkGroup refuses names that are too long.
+func checkGroup(cfg brokers.SubscriptionConfig) error {
+	if exchange := membersExchange(cfg.Group); len(exchange) > maxName {
+		return tooLong("SubscriptionConfig.Group: the exchange's name", exchange)
+	}
+	for _, topic := range cfg.Topics {
+		if queue := groupQueue(topic, cfg.Group, maxPartitions); len(queue) > maxName {
+			return tooLong("SubscriptionConfig.Topics: the queue's name", queue)
+		}
+	}
+	return nil
+}
+
+func newSubscription(b *Broker, cfg brokers.SubscriptionConfig) *subscription {
+	id := cfg.Member + "-" + uuid.NewString()[:8]
+	s := &subscription{
+		b: b, cfg: cfg, id: id,
+		poke: make(chan struct{}, 1), voice: make(chan struct{}, 1),
+		offered: make(chan struct{}, 1), gone: make(chan struct{}),
+		topics: map[string]int{}, consumers: map[balance.Slot]*consumer{},
+		tracker: balance.New(balance.Config{
+			Self: id, MemberTTL: balance.MissedIntervals * b.cfg.MemberInterval, FailoverAfter: b.cfg.FailoverAfter,
+		}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.life, s.die = context.WithCancel(context.Background())
+	return s
+}
+
+func (s *subscription) start() error {
+	s.background.Go(s.hear)
+	s.background.Go(s.speak)
+	s.background.Go(s.manage)
+	return nil
+}
+
+// tag is what an operator sees of a consumer.
+func (s *subscription) tag() string {
+	if len(s.id) > maxName {
+		return s.id[len(s.id)-maxName:]
+	}
+	return s.id
+}
+
+// Accept implements [brokers.Subscription].
+func (s *subscription) Accept(ctx context.Context) (brokers.Partition, error) {
+	for {
+		p, err := s.next(ctx)
+		if p != nil || err != nil {
+			return p, err
+		}
+		select {
+		case <-s.offered:
+		case <-s.ctx.Done():
+		case <-ctx.Done():
+		}
+	}
+}
+
+// next returns a partition that was offered, or why there will be none.
+func (s *subscription) next(ctx context.Context) (brokers.Partition, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return nil, brokers.ErrClosed
+	case s.fatal != nil:
+		return nil, s.fatal
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case len(s.offers) == 0:
+		return nil, nil //nolint:nilnil // neither: the caller waits
+	}
+	p := s.offers[0]
+	s.offers = s.offers[1:]
+	return p, nil
+}
+
+// offer has Accept return a partition, unless its consumer is to leave by now.
+func (s *subscription) offer(p *partition, c *consumer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.offers = append(s.offers, p)
+	if _, leaving, _ := c.state(); leaving {
+		s.leave(c)
+	}
+	signal(s.offered)
+}
+
+// withdraw takes an offer back whose epoch has ended.
+func (s *subscription) withdraw(p *partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unoffer(p) {
+		close(p.closed)
+	}
+}
+
+// unoffer says whether p was offered and not accepted, and takes it back. It
+// needs s.mu.
+func (s *subscription) unoffer(p *partition) bool {
+	i := slices.Index(s.offers, p)
+	if i < 0 {
+		return false
+	}
+	s.offers = slices.Delete(s.offers, i, i+1)
+	return true
+}
+
+// leave has a consumer end. What it owns is asked back of its owner; if it has
+// none yet the driver gives it back itself. It needs s.mu.
+func (s *subscription) leave(c *consumer) {
+	p := c.leave()
+	switch {
+	case p == nil:
+	case s.unoffer(p):
+		s.background.Go(func() {
+			_ = p.Close(s.life) // nobody has had anything of it
+		})
+	default:
+		p.revoke()
+	}
+}
+
+// Partitions implements [brokers.Subscription].
+func (s *subscription) Partitions(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.topics[name]
+}
+
+// fail ends the subscription's use: Accept returns err.
+func (s *subscription) fail(err error) {
+	s.mu.Lock()
+	if s.fatal == nil {
+		s.fatal = err
+	}
+	s.mu.Unlock()
+	signal(s.offered)
+}
+
+// Close implements [brokers.Subscription].
+func (s *subscription) Close(ctx context.Context) error {
+	s.closeOnce.Do(func() {
+		s.close(ctx)
+		close(s.gone)
+	})
+	<-s.gone
+	return nil
+}
+
+func (s *subscription) close(ctx context.Context) {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	signal(s.offered)
+	s.cancel() // and the manager leaves all partitions
+	stop := context.AfterFunc(ctx, s.kill)
+	s.background.Wait()
+	stop()
+	s.die()
+	s.b.open.Unsubscribed(s)
+}
+
+// kill ends what is owned without waiting for its owner.
+func (s *subscription) kill() {
+	s.die()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.consumers {
+		if p, _, _ := c.state(); p != nil {
+			s.background.Go(func() { p.expel(s.life) })
+		}
+	}
+}
+
+// topicGone is told by a consumer that its queue does not exist.
+func (s *subscription) topicGone(name string) {
+	s.b.topics.forget(name)
+	s.mu.Lock()
+	delete(s.topics, name)
+	s.mu.Unlock()
+	signal(s.poke)
+}
+
+// permanent says whether no waiting mends what the server said: it refuses
+// access, or has something of that name and of another kind.
+func permanent(err error) bool {
+	return hasCode(err, amqp.AccessRefused) || hasCode(err, amqp.PreconditionFailed)
+}
+
+// health is what Health says of the subscription.
+func (s *subscription) health(connected bool) brokers.SubscriptionHealth {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := brokers.SubscriptionHealth{Group: s.cfg.Group, Topics: s.cfg.Topics, Err: s.troubleLocked()}
+	for _, c := range s.consumers {
+		owned, _, err := c.state()
+		if h.Err == nil {
+			h.Err = err
+		}
+		if owned != nil && owned.feed.over() == nil {
+			h.Partitions = append(h.Partitions, owned.health())
+		}
+	}
+	switch {
+	case s.closed:
+		h.State = brokers.StateClosed
+	case len(h.Partitions) > 0:
+		h.State = brokers.StateOwning
+	case !connected || s.err != nil:
+		h.State = brokers.StateConnecting
+	case len(s.topics) == 0:
+		h.State = brokers.StateNoPartitions
+	default:
+		h.State = brokers.StateStandby
+	}
+	return h
+}
+
+// troubleLocked is what keeps the whole subscription from progressing. It needs
+// s.mu.
+func (s *subscription) troubleLocked() error {
+	for _, err := range []error{s.fatal, s.err, s.deaf} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
