@@ -54,7 +54,7 @@ func testInbox(t *testing.T, open Open) {
 			t.Errorf("%s has %d, %v; want 5", consumer, sum, err)
 		}
 	}
-	rows, err := s.Source.Rows(t.Context(), 0, 100)
+	rows, err := s.Source.Rows(t.Context(), 100)
 	if err != nil || len(rows) != 2 {
 		t.Errorf("%d messages wait, %v; want one of each", len(rows), err)
 	}
@@ -62,7 +62,7 @@ func testInbox(t *testing.T, open Open) {
 	if !errors.Is(err, outbox.ErrNoID) {
 		t.Errorf("no id: %v", err)
 	}
-	forgotten, err := s.Prune(t.Context(), time.Now().Add(time.Minute))
+	forgotten, err := s.Pruner.Prune(t.Context(), time.Now().Add(time.Minute))
 	if err != nil || forgotten != 2 {
 		t.Errorf("pruned %d, %v", forgotten, err)
 	}

@@ -23,7 +23,7 @@ func testLease(t *testing.T, open Open) {
 	if _, err := b.Lease(ctx, "b", time.Minute); !errors.Is(err, outbox.ErrLeaseLost) {
 		t.Errorf("taken from its holder: %v", err)
 	}
-	rows, err := a.Rows(ctx, 0, 10)
+	rows, err := a.Rows(ctx, 10)
 	if err != nil || len(rows) != 2 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
@@ -40,7 +40,7 @@ func testLease(t *testing.T, open Open) {
 	if err := a.Done(ctx, first, []int64{rows[1].Seq}); !errors.Is(err, outbox.ErrLeaseLost) {
 		t.Errorf("an old epoch: %v", err)
 	}
-	rest, err := b.Rows(ctx, 0, 10)
+	rest, err := b.Rows(ctx, 10)
 	if err != nil || len(rest) != 1 || rest[0].Message.ID != "2" {
 		t.Errorf("left are %+v, %v", rest, err)
 	}

@@ -17,7 +17,7 @@ import (
 func testOutbox(t *testing.T, open Open) {
 	s, b := open(t)[0], newBroker(t)
 	full := message("a", "1")
-	full.Headers = brokers.Headers{{Key: "h", Value: []byte{0, 255}}, {Key: "h"}, {Key: "n", Value: []byte("7"), Kind: brokers.KindInt}}
+	full.Headers = brokers.Headers{{Key: "traceparent", Value: []byte("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")}, {Key: "h", Value: []byte{0, 255}}, {Key: "h"}, {Key: "n", Value: []byte("7"), Kind: brokers.KindInt}}
 	full.CorrelationID, full.ReplyTo, full.ContentType, full.Time = "c", "r", "text/plain", time.UnixMilli(1_700_000_000_000)
 	appendTo(t, s, full, message("b", "2"))
 	errNo := errors.New("no")
@@ -58,6 +58,7 @@ func testAppendRefuses(t *testing.T, open Open) {
 	}{
 		"no id":    {brokers.Message{Topic: "orders"}, outbox.ErrNoID},
 		"no topic": {brokers.Message{ID: "1"}, brokers.ErrInvalid},
+		"no route": {brokers.Message{ID: "1", Headers: brokers.Headers{{Key: "kind", Value: []byte("x")}}}, brokers.ErrInvalid},
 	} {
 		err := s.InTx(t.Context(), func(tx Tx) error { return tx.Append(t.Context(), test.message) })
 		if !errors.Is(err, test.want) {

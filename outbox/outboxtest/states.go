@@ -54,7 +54,7 @@ func testStates(t *testing.T, open Open) {
 	if err != nil || record.Revision != 2 || string(record.State) != "two" {
 		t.Errorf("loaded %+v, %v", record, err)
 	}
-	if rows, err := s.Source.Rows(ctx, 0, 10); err != nil || len(rows) != 1 || rows[0].Message.ID != "out" {
+	if rows, err := s.Source.Rows(ctx, 10); err != nil || len(rows) != 1 || rows[0].Message.ID != "out" {
 		t.Errorf("outbox %+v, %v", rows, err)
 	}
 	if err := s.States.Commit(ctx, nil); err != nil {

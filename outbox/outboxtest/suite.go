@@ -9,7 +9,6 @@ package outboxtest
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/troupe-go/troupe/actors/durable"
 	"github.com/troupe-go/troupe/brokers"
@@ -24,8 +23,8 @@ type Store struct {
 	InTx func(ctx context.Context, f func(tx Tx) error) error
 	// Int is the one number that a query returns.
 	Int func(ctx context.Context, query string) (int64, error)
-	// Prune is the store's.
-	Prune func(ctx context.Context, before time.Time) (int64, error)
+	// Pruner is the store.
+	Pruner outbox.Pruner
 }
 
 // Tx is a transaction of the store.
@@ -36,8 +35,16 @@ type Tx interface {
 	Exec(ctx context.Context, statement string) error
 }
 
-// Open makes an empty database, and opens it twice, as two processes would. It
-// closes both when the test ends.
+// Route is to be the Route of the stores' config.
+func Route(messageType string) (topic string) {
+	if messageType == "" {
+		return ""
+	}
+	return "of " + messageType
+}
+
+// Open makes an empty database, and opens it twice, as two processes would, with
+// [Route]. It closes both when the test ends.
 type Open func(t *testing.T) []Store
 
 // Run runs the suite.
@@ -53,6 +60,13 @@ func Run(t *testing.T, open Open) {
 		{"Poison", testPoison},
 		{"Parked", testParked},
 		{"HeldAcrossBatches", testHeldAcrossBatches},
+		{"Routes", testRoutes},
+		{"Unreadable", testUnreadable},
+		{"LongParked", testLongParked},
+		{"MaxParked", testMaxParked},
+		{"PolicyStops", testPolicyStops},
+		{"BrokerDown", testBrokerDown},
+		{"Retention", testRetention},
 		{"Inbox", testInbox},
 		{"Offsets", testOffsets},
 		{"States", testStates},

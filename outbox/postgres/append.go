@@ -3,9 +3,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -17,15 +15,15 @@ import (
 // appendSQL locks the keys, in the order given, and then numbers the rows: the
 // locks are counted before the sorted rows are given their numbers.
 const appendSQL = `WITH locks AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) k)
-	INSERT INTO troupe_outbox (xid, shard, id, message)
-	SELECT pg_current_xact_id(), r.shard, nextval(('troupe_outbox_seq_' || r.shard)::regclass), r.message FROM (
-		SELECT m.shard, m.message FROM (SELECT count(*) AS n FROM locks) l,
-			unnest($2::integer[], $3::bytea[]) WITH ORDINALITY m (shard, message, n) WHERE l.n >= 0 ORDER BY m.n OFFSET 0
+	INSERT INTO troupe_outbox (xid, shard, id, lane, message)
+	SELECT pg_current_xact_id(), r.shard, nextval(('troupe_outbox_seq_' || r.shard)::regclass), r.lane, r.message FROM (
+		SELECT m.shard, m.lane, m.message FROM (SELECT count(*) AS n FROM locks) l,
+			unnest($2::integer[], $3::bigint[], $4::bytea[]) WITH ORDINALITY m (shard, lane, message, n) WHERE l.n >= 0 ORDER BY m.n OFFSET 0
 	) r`
 
 // Append stores messages in the transaction, to be published after its commit, in
-// one round trip. Each needs a topic, and an id ([outbox.ErrNoID]) by which
-// consumers know a repeat. It waits for transactions that have appended to the same
+// one round trip. Each needs a topic, or a type that [Config.Route] has one for, and
+// an id ([outbox.ErrNoID]) by which consumers know a repeat. It waits for transactions that have appended to the same
 // keys; see the package comment on deadlocks.
 func (s *Store) Append(ctx context.Context, tx pgx.Tx, messages ...brokers.Message) error {
 	args, err := s.args(messages)
@@ -66,37 +64,18 @@ func (s *Store) AppendSQL(ctx context.Context, tx *sql.Tx, messages ...brokers.M
 func (s *Store) args(messages []brokers.Message) ([]any, error) {
 	locks := make([]int64, 0, len(messages))
 	shards := make([]int32, len(messages))
+	lanes := make([]int64, len(messages))
 	rows := make([][]byte, len(messages))
 	for i := range messages {
-		m := &messages[i]
-		data, err := outbox.Encode(m)
+		e, err := outbox.NewEntry(messages[i], s.cfg.Route)
 		if err != nil {
 			return nil, fmt.Errorf("postgres: append message %d: %w", i, err)
 		}
-		h := hash(m)
-		rows[i], shards[i] = data, int32(h%uint64(len(s.shards)))
-		if m.Key != nil && !s.cfg.Unordered {
-			locks = append(locks, int64(h)) // any 64 bits will do
+		rows[i], lanes[i], shards[i] = e.Data, int64(e.Lane), int32(e.Lane%uint64(len(s.shards))) // any 64 bits will do
+		if e.Keyed && !s.cfg.Unordered {
+			locks = append(locks, lanes[i])
 		}
 	}
 	slices.Sort(locks)
-	return []any{slices.Compact(locks), shards, rows}, nil
-}
-
-// hash is of the topic and the key; of the id where there is no key. It decides on
-// the shard, so it stays as it is.
-func hash(m *brokers.Message) uint64 {
-	h := fnv.New64a()
-	part := func(b []byte) {
-		_, _ = h.Write(binary.AppendUvarint(nil, uint64(len(b)))) // it cannot fail
-		_, _ = h.Write(b)                                         // nor this
-	}
-	part([]byte("troupe outbox"))
-	part([]byte(m.Topic))
-	if m.Key != nil {
-		part(m.Key)
-	} else {
-		part([]byte(m.ID))
-	}
-	return h.Sum64()
+	return []any{slices.Compact(locks), shards, lanes, rows}, nil
 }

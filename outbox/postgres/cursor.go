@@ -22,29 +22,19 @@ func newCursor(hi int64, open []int64) *cursor {
 	return c
 }
 
-// wanted are the numbers to look for behind hi: all gaps, as one that is filled may
-// be followed by its key's next row in the same snapshot, and what was seen after
-// some number.
-func (c *cursor) wanted(after int64) []int64 {
-	all := make([]int64, 0, len(c.open))
-	for id, p := range c.open {
-		if !p.seen || id > after {
-			all = append(all, id)
-		}
-	}
-	return all
-}
+// wanted are the numbers to look for up to hi.
+func (c *cursor) wanted() []int64 { return c.without(nil) }
 
 // saw is told what one snapshot shows of the numbers wanted and of those beyond hi,
 // up to last; xmin is the oldest transaction that it does not know the end of.
-func (c *cursor) saw(after int64, visible []int64, last, xmin int64) {
+func (c *cursor) saw(visible []int64, last, xmin int64) {
 	shown := make(map[int64]bool, len(visible))
 	for _, id := range visible {
 		shown[id] = true
 	}
 	for id, p := range c.open {
 		switch {
-		case p.seen && id <= after || id > last:
+		case id > last:
 		case shown[id]:
 			c.open[id] = place{seen: true}
 		case p.seen: // it was moved meanwhile, or is gone
@@ -61,6 +51,26 @@ func (c *cursor) saw(after int64, visible []int64, last, xmin int64) {
 		c.open[id] = place{seen: shown[id]}
 	}
 	c.hi = max(c.hi, top)
+}
+
+// pass gives up numbers that are done with.
+func (c *cursor) pass(done []int64) {
+	for _, id := range done {
+		delete(c.open, id)
+	}
+}
+
+// beyond are those of some numbers that are not the cursor's: their rows are aside.
+func (c *cursor) beyond(ids []int64) (others []int64) {
+	if c == nil {
+		return nil
+	}
+	for _, id := range ids {
+		if _, ok := c.open[id]; !ok {
+			others = append(others, id)
+		}
+	}
+	return others
 }
 
 // unfenced says whether there are gaps without a fence.

@@ -13,16 +13,16 @@ import (
 // at all until it is done with.
 func TestCursor(t *testing.T) {
 	c := newCursor(0, nil)
-	c.saw(0, []int64{1, 4}, math.MaxInt64, 100)
+	c.saw([]int64{1, 4}, math.MaxInt64, 100)
 	if got := c.without(nil); !slices.Equal(got, []int64{1, 2, 3, 4}) || !c.unfenced() {
 		t.Fatalf("open %v", got)
 	}
 	c.fence(103)
-	c.saw(0, []int64{1, 2, 4}, math.MaxInt64, 102)
+	c.saw([]int64{1, 2, 4}, math.MaxInt64, 102)
 	if got := c.without([]int64{1, 4}); !slices.Equal(got, []int64{2, 3}) {
 		t.Errorf("before the fence %v are open", got)
 	}
-	c.saw(0, []int64{1, 2, 4}, math.MaxInt64, 103)
+	c.saw([]int64{1, 2, 4}, math.MaxInt64, 103)
 	if got := c.without([]int64{1, 4}); !slices.Equal(got, []int64{2}) {
 		t.Errorf("after the fence %v are open", got)
 	}
@@ -118,7 +118,7 @@ func read(c *cursor, w *world, done map[int64]bool, n int) int {
 		ids = ids[:n]
 		last = ids[n-1]
 	}
-	c.saw(0, ids, last, w.xmin())
+	c.saw(ids, last, w.xmin())
 	if c.unfenced() {
 		w.xid++
 		c.fence(w.xid)

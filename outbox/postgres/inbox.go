@@ -67,12 +67,21 @@ func (s *Store) SeenAtSQL(ctx context.Context, tx *sql.Tx, consumer, source stri
 	return n == 0, err
 }
 
+// pruned is how many records one transaction forgets.
+const pruned = 10_000
+
 // Prune forgets what the inbox has recorded before that time. A message that comes
-// again after that is handled again.
+// again after that is handled again. [outbox.Retention] calls it.
 func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int64, err error) {
-	tag, err := s.pool.Exec(ctx, `DELETE FROM troupe_inbox WHERE at < $1`, before)
-	if err != nil {
-		return 0, fmt.Errorf("postgres: prune the inbox: %w", err)
+	for {
+		tag, err := s.pool.Exec(ctx, `DELETE FROM troupe_inbox WHERE ctid = ANY(ARRAY(
+			SELECT ctid FROM troupe_inbox WHERE at < $1 ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED))`, before, pruned)
+		if err != nil {
+			return forgotten, fmt.Errorf("postgres: prune the inbox: %w", err)
+		}
+		forgotten += tag.RowsAffected()
+		if tag.RowsAffected() < pruned {
+			return forgotten, nil
+		}
 	}
-	return tag.RowsAffected(), nil
 }

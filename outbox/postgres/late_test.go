@@ -179,17 +179,67 @@ func TestLateBehindReader(t *testing.T) {
 	}
 	appendTo(message("y", "y1"), message("z", "z1"))
 	shard := s.Shards()[0]
-	first, err := shard.Rows(ctx, 0, 2)
+	epoch, err := shard.Lease(ctx, "r", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := shard.Rows(ctx, 2)
 	if err != nil || len(first) != 2 {
 		t.Fatalf("read %+v, %v", first, err)
+	}
+	if err := shard.Done(ctx, epoch, []int64{first[0].Seq, first[1].Seq}); err != nil {
+		t.Fatal(err)
 	}
 	if err := late.Commit(ctx); err != nil {
 		t.Fatal(err)
 	}
 	appendTo(message("k", "k2"))
-	next, err := shard.Rows(ctx, first[1].Seq, 2)
+	next, err := shard.Rows(ctx, 2)
 	if err != nil || len(next) != 2 || next[0].Message.ID != "k1" || next[1].Message.ID != "k2" {
 		t.Errorf("read %+v, %v; want k1 and k2", next, err)
+	}
+}
+
+// What is put aside is no part of the place any more, which so stays small, and its
+// table is dropped without it.
+func TestAside(t *testing.T) {
+	s, ctx := open(t, schemaURL(t), postgres.Config{ClearAfter: 10}), t.Context()
+	for i := range 12 {
+		if err := s.InTx(ctx, func(tx pgx.Tx) error { return s.Append(ctx, tx, message("k", fmt.Sprint(i))) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	shard := s.Shards()[0]
+	epoch, err := shard.Lease(ctx, "r", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := shard.Rows(ctx, 100)
+	if err != nil || len(rows) != 12 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	if err := shard.Park(ctx, epoch, rows[:11]); err != nil {
+		t.Fatal(err)
+	}
+	if err := shard.Done(ctx, epoch, []int64{rows[11].Seq, rows[0].Seq}); err != nil {
+		t.Fatal(err)
+	}
+	if n := openNumbers(t, s); n != 0 {
+		t.Errorf("%d numbers are open", n)
+	}
+	var stored int
+	if err := s.Pool().QueryRow(ctx, `SELECT count(*) FROM troupe_outbox`).Scan(&stored); err != nil || stored != 0 {
+		t.Errorf("%d rows are stored, %v", stored, err)
+	}
+	aside, err := shard.Aside(ctx, rows[0].Lane, 5)
+	if err != nil || len(aside) != 5 || aside[0].Message.ID != "1" || aside[4].Message.ID != "5" || aside[0].Lane != rows[0].Lane {
+		t.Errorf("aside are %+v, %v", aside, err)
+	}
+	if lanes, err := shard.Lanes(ctx); err != nil || !slices.Equal(lanes, []int64{rows[0].Lane}) {
+		t.Errorf("lanes %v, %v", lanes, err)
+	}
+	if err := shard.Park(ctx, epoch-1, aside); !errors.Is(err, outbox.ErrLeaseLost) {
+		t.Errorf("an old epoch: %v", err)
 	}
 }
 
@@ -310,7 +360,7 @@ func TestClear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, err := shard.Rows(ctx, 0, 100)
+	rows, err := shard.Rows(ctx, 100)
 	if err != nil || len(rows) != 12 {
 		t.Fatalf("%d rows, %v", len(rows), err)
 	}
@@ -325,7 +375,7 @@ func TestClear(t *testing.T) {
 	if err := s.Pool().QueryRow(ctx, `SELECT count(*) FROM troupe_outbox`).Scan(&stored); err != nil || stored != 2 {
 		t.Errorf("%d rows are stored, %v; want 2", stored, err)
 	}
-	rest, err := shard.Rows(ctx, 0, 100)
+	rest, err := shard.Rows(ctx, 100)
 	if err != nil || len(rest) != 2 || rest[0].Message.ID != "0" || rest[1].Message.ID != "11" {
 		t.Errorf("left are %+v, %v", rest, err)
 	}

@@ -82,6 +82,7 @@ func TestStore(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			outboxtest.Run(t, func(t *testing.T) []outboxtest.Store {
 				url := schemaURL(t)
+				test.cfg.Route = outboxtest.Route
 				return []outboxtest.Store{tested(t, open(t, url, test.cfg), test.sql), tested(t, open(t, url, test.cfg), test.sql)}
 			})
 		})
@@ -90,7 +91,7 @@ func TestStore(t *testing.T) {
 
 func tested(t *testing.T, s *postgres.Store, viaSQL bool) outboxtest.Store {
 	o := outboxtest.Store{
-		Source: s.Shards()[0], States: s, Prune: s.Prune,
+		Source: s.Shards()[0], States: s, Pruner: s,
 		InTx: func(ctx context.Context, f func(outboxtest.Tx) error) error {
 			return s.InTx(ctx, func(tx pgx.Tx) error { return f(transaction{s, tx}) })
 		},

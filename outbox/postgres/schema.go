@@ -46,6 +46,12 @@ var migrations = []string{
 		revision bigint NOT NULL, version integer NOT NULL, state bytea NOT NULL,
 		PRIMARY KEY (consumer, topic, key)
 	);`,
+	`ALTER TABLE troupe_outbox ADD COLUMN lane bigint;
+	CREATE TABLE troupe_aside (
+		shard integer NOT NULL, id bigint NOT NULL, lane bigint NOT NULL, message bytea NOT NULL, at timestamptz NOT NULL,
+		PRIMARY KEY (shard, id)
+	);
+	CREATE INDEX troupe_aside_lane ON troupe_aside (shard, lane, id);`,
 }
 
 // shardSQL makes a shard: a leaf table and a sequence, without a cache, as that

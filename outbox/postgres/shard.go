@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/troupe-go/troupe/outbox"
 )
@@ -16,22 +17,27 @@ import (
 // Shard is a part of the outbox: a source of one relay at a time. All methods may
 // be called concurrently.
 type Shard struct {
-	store *Store
-	n     int
-	table string // its leaf
-	woken chan struct{}
+	store    *Store
+	n        int
+	table    string // its leaf
+	sequence string
+	woken    chan struct{}
 
-	mu     sync.Mutex
-	epoch  int64
-	until  time.Time // of the lease
-	cursor *cursor   // nil until it is read from the database
-	done   int       // rows published since the table was cleared
+	mu      sync.Mutex
+	epoch   int64
+	until   time.Time // of the lease
+	cluster int64     // where the lease is from
+	cursor  *cursor   // nil until it is read from the database
+	stored  int64     // the cursor's hi, as it is stored
+	done    int       // rows published since the table was cleared
 }
 
 var _ outbox.Source = (*Shard)(nil)
 
 func newShard(s *Store, n int) *Shard {
-	return &Shard{store: s, n: n, table: fmt.Sprintf("troupe_outbox_%d", n), woken: make(chan struct{}, 1)}
+	return &Shard{
+		store: s, n: n, table: fmt.Sprintf("troupe_outbox_%d", n), sequence: fmt.Sprintf("troupe_outbox_seq_%d", n), woken: make(chan struct{}, 1),
+	}
 }
 
 func (s *Shard) fault(doing string, err error) error {
@@ -58,9 +64,11 @@ func (s *Shard) leading() bool {
 // Lease implements outbox.Source.
 func (s *Shard) Lease(ctx context.Context, relay string, length time.Duration) (epoch int64, err error) {
 	until := time.Now().Add(length)
+	var cluster int64
 	err = s.store.pool.QueryRow(ctx, `UPDATE troupe_relays SET
 		epoch = epoch + (relay <> $2 OR until < clock_timestamp())::int, relay = $2, until = clock_timestamp() + $3::interval
-		WHERE shard = $1 AND (relay = $2 OR until < clock_timestamp()) RETURNING epoch`, s.n, relay, length).Scan(&epoch)
+		WHERE shard = $1 AND (relay = $2 OR until < clock_timestamp())
+		RETURNING epoch, (SELECT system_identifier FROM pg_control_system())`, s.n, relay, length).Scan(&epoch, &cluster)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return 0, outbox.ErrLeaseLost
@@ -69,10 +77,10 @@ func (s *Shard) Lease(ctx context.Context, relay string, length time.Duration) (
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.epoch != epoch {
-		s.cursor = nil // another relay may have moved it
+	if s.epoch != epoch || s.cluster != cluster { // another relay may have moved it; fences are numbers of a cluster
+		s.cursor = nil
 	}
-	s.epoch, s.until = epoch, until
+	s.epoch, s.cluster, s.until = epoch, cluster, until
 	return epoch, nil
 }
 
@@ -91,11 +99,11 @@ func (s *Shard) Release(ctx context.Context, epoch int64) error {
 }
 
 // Rows implements outbox.Source. An error has the place read anew, as the database
-// may be another one then, such as a restored backup.
-func (s *Shard) Rows(ctx context.Context, after int64, n int) ([]outbox.Row, error) {
+// may be another one then.
+func (s *Shard) Rows(ctx context.Context, n int) ([]outbox.Row, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rows, err := s.rows(ctx, after, n)
+	rows, err := s.rows(ctx, n)
 	if err != nil {
 		s.cursor = nil
 		return nil, s.fault("read the outbox", err)
@@ -103,11 +111,11 @@ func (s *Shard) Rows(ctx context.Context, after int64, n int) ([]outbox.Row, err
 	return rows, nil
 }
 
-func (s *Shard) rows(ctx context.Context, after int64, n int) ([]outbox.Row, error) {
+func (s *Shard) rows(ctx context.Context, n int) ([]outbox.Row, error) {
 	if err := s.load(ctx); err != nil {
 		return nil, err
 	}
-	found, xmin, err := s.snapshot(ctx, after, n)
+	found, xmin, err := s.snapshot(ctx, n)
 	if err != nil {
 		return nil, err
 	}
@@ -118,53 +126,61 @@ func (s *Shard) rows(ctx context.Context, after int64, n int) ([]outbox.Row, err
 	if len(found) == n {
 		last = visible[n-1]
 	}
-	s.cursor.saw(after, visible, last, xmin)
+	s.cursor.saw(visible, last, xmin)
 	return found, s.fence(ctx)
 }
 
-// load reads the place where the last relay was.
+// load reads the place where the last relay was. Numbers up to there must never be
+// given again, as nobody would look for them: that is made sure of, in case a
+// sequence was restored from another time than its table.
 func (s *Shard) load(ctx context.Context) error {
 	if s.cursor != nil {
 		return nil
 	}
-	var hi int64
+	var hi, last int64
 	var open []int64
-	if err := s.store.pool.QueryRow(ctx, `SELECT hi, open FROM troupe_relays WHERE shard = $1`, s.n).Scan(&hi, &open); err != nil {
+	err := s.store.pool.QueryRow(ctx, `SELECT hi, open, (SELECT last_value FROM `+s.sequence+`) FROM troupe_relays WHERE shard = $1`, s.n).Scan(&hi, &open, &last)
+	if err == nil && last < hi {
+		_, err = s.store.pool.Exec(ctx, `SELECT setval($1::text::regclass, $2) WHERE (SELECT last_value FROM `+s.sequence+`) < $2`, s.sequence, hi)
+	}
+	if err != nil {
 		return err
 	}
-	s.cursor = newCursor(hi, open)
+	s.cursor, s.stored = newCursor(hi, open), hi
 	return nil
 }
 
+// errMoved says that the place is not where this relay has stored it.
+var errMoved = errors.New("the stored place was moved by somebody else, or restored from a backup")
+
 // snapshot is one statement, so that the rows and xmin are of one snapshot.
-func (s *Shard) snapshot(ctx context.Context, after int64, n int) (found []outbox.Row, xmin int64, err error) {
-	query := `SELECT x.xmin, r.id, r.message, r.at
-		FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin) x LEFT JOIN (
-			(SELECT id, message, at FROM ` + s.table + ` WHERE id = ANY($1) ORDER BY id LIMIT $3)
+func (s *Shard) snapshot(ctx context.Context, n int) (found []outbox.Row, xmin int64, err error) {
+	query := `SELECT x.xmin, x.hi, r.id, r.lane, r.message, r.at FROM (
+			SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin, (SELECT hi FROM troupe_relays WHERE shard = $4) AS hi
+		) x LEFT JOIN (
+			(SELECT id, lane, message, at FROM ` + s.table + ` WHERE id = ANY($1) ORDER BY id LIMIT $3)
 			UNION ALL
-			(SELECT id, message, at FROM ` + s.table + ` WHERE id > $2 ORDER BY id LIMIT $3)
+			(SELECT id, lane, message, at FROM ` + s.table + ` WHERE id > $2 ORDER BY id LIMIT $3)
 			ORDER BY id LIMIT $3
 		) r ON true ORDER BY r.id`
-	rows, err := s.store.pool.Query(ctx, query, s.cursor.wanted(after), s.cursor.hi, n)
+	rows, err := s.store.pool.Query(ctx, query, s.cursor.wanted(), s.cursor.hi, n, s.n)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var id *int64
+		var stored, id, lane *int64
 		var at *time.Time
 		var data []byte
-		if err := rows.Scan(&xmin, &id, &data, &at); err != nil {
+		if err := rows.Scan(&xmin, &stored, &id, &lane, &data, &at); err != nil {
 			return nil, 0, err
 		}
-		if id == nil {
-			continue // there are none, only xmin
+		if stored == nil || *stored != s.stored {
+			return nil, 0, errMoved
 		}
-		m, err := outbox.Decode(data)
-		if err != nil {
-			return nil, 0, fmt.Errorf("row %d: %w", *id, err)
+		if id != nil { // else there are none, only xmin
+			found = append(found, outbox.NewRow(*id, lane, data, *at))
 		}
-		found = append(found, outbox.Row{Seq: *id, Message: m, At: *at})
 	}
 	return found, xmin, rows.Err()
 }
@@ -187,23 +203,60 @@ func (s *Shard) fence(ctx context.Context) error {
 func (s *Shard) Done(ctx context.Context, epoch int64, seqs []int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var also func(tx pgx.Tx) error
+	if aside := s.cursor.beyond(seqs); len(aside) > 0 {
+		also = func(tx pgx.Tx) error {
+			_, err := tx.Exec(ctx, `DELETE FROM troupe_aside WHERE shard = $1 AND id = ANY($2)`, s.n, aside)
+			return err
+		}
+	}
+	if err := s.pass(ctx, epoch, seqs, also); err != nil {
+		return err
+	}
+	return s.clearAt(ctx, epoch)
+}
+
+// pass stores a place behind some numbers, together with what else there is to do.
+func (s *Shard) pass(ctx context.Context, epoch int64, seqs []int64, also func(tx pgx.Tx) error) error {
 	if s.cursor == nil || s.epoch != epoch {
 		return outbox.ErrLeaseLost
 	}
-	open := s.cursor.without(seqs)
-	tag, err := s.store.pool.Exec(ctx, `UPDATE troupe_relays SET hi = $3, open = $4 WHERE shard = $1 AND epoch = $2`, s.n, epoch, s.cursor.hi, open)
+	hi, open := s.cursor.hi, s.cursor.without(seqs)
+	move := func(tx execer) error {
+		tag, err := tx.Exec(ctx, `UPDATE troupe_relays SET hi = $3, open = $4 WHERE shard = $1 AND epoch = $2 AND hi = $5`, s.n, epoch, hi, open, s.stored)
+		if err == nil && tag.RowsAffected() == 0 {
+			return outbox.ErrLeaseLost
+		}
+		return err
+	}
+	var err error
+	if also == nil {
+		err = move(s.store.pool)
+	} else {
+		err = pgx.BeginFunc(ctx, s.store.pool, func(tx pgx.Tx) error {
+			if err := move(tx); err != nil {
+				return err
+			}
+			return also(tx)
+		})
+	}
 	if err != nil {
 		s.cursor = nil
 		return s.fault("store the place", err)
 	}
-	if tag.RowsAffected() == 0 {
-		s.cursor = nil
-		return outbox.ErrLeaseLost
-	}
-	for _, id := range seqs {
-		delete(s.cursor.open, id)
-	}
+	s.stored = hi
+	s.cursor.pass(seqs)
 	s.done += len(seqs)
+	return nil
+}
+
+// execer is a pool or a transaction.
+type execer interface {
+	Exec(ctx context.Context, statement string, args ...any) (pgconn.CommandTag, error)
+}
+
+// clearAt clears the table if there is enough to clear.
+func (s *Shard) clearAt(ctx context.Context, epoch int64) error {
 	if s.done < s.store.cfg.ClearAfter {
 		return nil
 	}
@@ -222,8 +275,18 @@ func (s *Shard) Done(ctx context.Context, epoch int64, seqs []int64) error {
 func (s *Shard) Lag(ctx context.Context) (outbox.Lag, error) {
 	var l outbox.Lag
 	var oldest *time.Time
-	err := s.store.pool.QueryRow(ctx, `SELECT count(o.id), min(o.at) FROM troupe_relays r JOIN `+s.table+` o
-		ON o.id > r.hi OR o.id = ANY(r.open) WHERE r.shard = $1`, s.n).Scan(&l.Rows, &oldest)
+	err := s.store.pool.QueryRow(ctx, `WITH place AS (SELECT hi, open FROM troupe_relays WHERE shard = $1),
+		visible AS (
+			SELECT at FROM `+s.table+` WHERE id = ANY((SELECT open FROM place)::bigint[])
+			UNION ALL
+			(SELECT at FROM `+s.table+` WHERE id > (SELECT hi FROM place) ORDER BY id LIMIT $2)
+		), aside AS (SELECT at FROM troupe_aside WHERE shard = $1)
+		SELECT CASE WHEN v.n < $2 THEN v.n ELSE greatest(v.n, (SELECT max(id) FROM `+s.table+`) - p.hi) END + a.n, a.n,
+			cardinality(p.open) - v.known, least(v.oldest, a.oldest)
+		FROM place p,
+			(SELECT count(*) AS n, min(at) AS oldest,
+				(SELECT count(*) FROM `+s.table+` WHERE id = ANY((SELECT open FROM place)::bigint[])) AS known FROM visible) v,
+			(SELECT count(*) AS n, min(at) AS oldest FROM aside) a`, s.n, exactly).Scan(&l.Rows, &l.Aside, &l.Gaps, &oldest)
 	if err != nil {
 		return l, s.fault("lag", err)
 	}
@@ -232,3 +295,6 @@ func (s *Shard) Lag(ctx context.Context) (outbox.Lag, error) {
 	}
 	return l, nil
 }
+
+// exactly is up to how many rows the lag is counted.
+const exactly = 100_000

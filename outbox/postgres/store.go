@@ -26,6 +26,9 @@ type Config struct {
 	// their messages of one key published in another order than that of their
 	// commits. It is for keys that nobody else writes at the time.
 	Unordered bool
+	// Route is the topic of messages of a type that have none: the type is the header
+	// "ce_type" or "type". One that it has no topic for is refused. Defaults to none.
+	Route func(messageType string) (topic string)
 	// ClearAfter is how many rows are published before their table is dropped.
 	// Defaults to 100,000.
 	ClearAfter int

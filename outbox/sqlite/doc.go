@@ -1,7 +1,7 @@
 // Package sqlite keeps an outbox, an inbox and the state of durable actors in
 // SQLite, by modernc.org/sqlite: no C, nothing to install.
 //
-//	store, err := sqlite.Open(ctx, "app.db")
+//	store, err := sqlite.Open(ctx, "app.db", sqlite.Config{})
 //	err = store.InTx(ctx, func(tx *sql.Tx) error {
 //		_, err := tx.ExecContext(ctx, "UPDATE accounts ...")
 //		return errors.Join(err, store.Append(ctx, tx, message))

@@ -38,12 +38,23 @@ func (s *Store) SeenAt(ctx context.Context, tx *sql.Tx, consumer, source string,
 	return n == 0, err
 }
 
+// pruned is how many records one transaction forgets, so that writers wait no
+// longer than for any other.
+const pruned = 5000
+
 // Prune forgets what the inbox has recorded before that time. A message that comes
-// again after that is handled again.
+// again after that is handled again. [outbox.Retention] calls it.
 func (s *Store) Prune(ctx context.Context, before time.Time) (forgotten int64, err error) {
-	result, err := s.db.ExecContext(ctx, `DELETE FROM troupe_inbox WHERE at < ?`, before.UnixMilli())
-	if err != nil {
-		return 0, fmt.Errorf("sqlite: prune the inbox: %w", err)
+	for {
+		result, err := s.db.ExecContext(ctx, `DELETE FROM troupe_inbox WHERE (consumer, id) IN (
+			SELECT consumer, id FROM troupe_inbox WHERE at < ? ORDER BY at LIMIT ?)`, before.UnixMilli(), pruned)
+		if err != nil {
+			return forgotten, fmt.Errorf("sqlite: prune the inbox: %w", err)
+		}
+		n, err := result.RowsAffected()
+		forgotten += n
+		if err != nil || n < pruned {
+			return forgotten, err
+		}
 	}
-	return result.RowsAffected()
 }

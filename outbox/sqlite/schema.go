@@ -40,6 +40,12 @@ var migrations = []string{
 		consumer TEXT NOT NULL, source TEXT NOT NULL, part INTEGER NOT NULL, last INTEGER NOT NULL,
 		PRIMARY KEY (consumer, source, part)
 	) WITHOUT ROWID;`,
+	`ALTER TABLE troupe_outbox ADD COLUMN lane INTEGER;
+	CREATE TABLE troupe_aside (
+		seq INTEGER PRIMARY KEY, lane INTEGER NOT NULL, message BLOB NOT NULL, at INTEGER NOT NULL
+	);
+	CREATE INDEX troupe_aside_lane ON troupe_aside (lane, seq);
+	CREATE INDEX troupe_inbox_at ON troupe_inbox (at);`,
 }
 
 // Migrations are the statements that make the tables, one text for each version,

@@ -34,30 +34,52 @@ func (s *Store) Release(ctx context.Context, epoch int64) error {
 }
 
 // Rows implements outbox.Source.
-func (s *Store) Rows(ctx context.Context, after int64, n int) (found []outbox.Row, err error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT seq, message, at FROM troupe_outbox WHERE seq > ? ORDER BY seq LIMIT ?`, after, n)
+func (s *Store) Rows(ctx context.Context, n int) ([]outbox.Row, error) {
+	return s.read(ctx, `SELECT seq, lane, message, at FROM troupe_outbox ORDER BY seq LIMIT ?`, n)
+}
+
+// Aside implements outbox.Source.
+func (s *Store) Aside(ctx context.Context, lane int64, n int) ([]outbox.Row, error) {
+	return s.read(ctx, `SELECT seq, lane, message, at FROM troupe_aside WHERE lane = ? ORDER BY seq LIMIT ?`, lane, n)
+}
+
+func (s *Store) read(ctx context.Context, query string, args ...any) (found []outbox.Row, err error) {
+	rows, err := s.db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: read the outbox: %w", err)
 	}
 	defer func() { _ = rows.Close() }() // Err tells
 	for rows.Next() {
-		var row outbox.Row
+		var seq, at int64
+		var lane *int64
 		var data []byte
-		var at int64
-		if err := rows.Scan(&row.Seq, &data, &at); err != nil {
+		if err := rows.Scan(&seq, &lane, &data, &at); err != nil {
 			return nil, fmt.Errorf("sqlite: read the outbox: %w", err)
 		}
-		if row.Message, err = outbox.Decode(data); err != nil {
-			return nil, fmt.Errorf("sqlite: outbox row %d: %w", row.Seq, err)
-		}
-		row.At = time.UnixMilli(at)
-		found = append(found, row)
+		found = append(found, outbox.NewRow(seq, lane, data, time.UnixMilli(at)))
 	}
 	return found, rows.Err()
 }
 
-// Done implements outbox.Source.
-func (s *Store) Done(ctx context.Context, epoch int64, seqs []int64) error {
+// Lanes implements outbox.Source.
+func (s *Store) Lanes(ctx context.Context) (lanes []int64, err error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT DISTINCT lane FROM troupe_aside`)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite: read what is aside: %w", err)
+	}
+	defer func() { _ = rows.Close() }() // Err tells
+	for rows.Next() {
+		var lane int64
+		if err := rows.Scan(&lane); err != nil {
+			return nil, fmt.Errorf("sqlite: read what is aside: %w", err)
+		}
+		lanes = append(lanes, lane)
+	}
+	return lanes, rows.Err()
+}
+
+// leading runs f in a transaction, if the epoch holds.
+func (s *Store) leading(ctx context.Context, epoch int64, f func(tx *sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("sqlite: begin: %w", err)
@@ -70,29 +92,70 @@ func (s *Store) Done(ctx context.Context, epoch int64, seqs []int64) error {
 	if !holds {
 		return outbox.ErrLeaseLost
 	}
+	if err := f(tx); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// Done implements outbox.Source.
+func (s *Store) Done(ctx context.Context, epoch int64, seqs []int64) error {
 	args := make([]any, len(seqs))
 	for i, seq := range seqs {
 		args[i] = seq
 	}
-	if _, err := tx.ExecContext(ctx, `DELETE FROM troupe_outbox WHERE seq IN (`+places(len(seqs))+`)`, args...); err != nil {
-		return fmt.Errorf("sqlite: clear the outbox: %w", err)
-	}
-	return tx.Commit()
+	return s.leading(ctx, epoch, func(tx *sql.Tx) error {
+		for _, table := range []string{"troupe_outbox", "troupe_aside"} {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE seq IN (`+places(len(seqs))+`)`, args...); err != nil {
+				return fmt.Errorf("sqlite: clear the outbox: %w", err)
+			}
+		}
+		return nil
+	})
+}
+
+// Park implements outbox.Source.
+func (s *Store) Park(ctx context.Context, epoch int64, rows []outbox.Row) error {
+	return s.leading(ctx, epoch, func(tx *sql.Tx) error {
+		for i := range rows {
+			_, err := tx.ExecContext(ctx, `INSERT INTO troupe_aside (seq, lane, message, at) SELECT seq, ?, message, at FROM troupe_outbox WHERE seq = ?`,
+				rows[i].Lane, rows[i].Seq)
+			if err == nil {
+				_, err = tx.ExecContext(ctx, `DELETE FROM troupe_outbox WHERE seq = ?`, rows[i].Seq)
+			}
+			if err != nil {
+				return fmt.Errorf("sqlite: put row %d aside: %w", rows[i].Seq, err)
+			}
+		}
+		return nil
+	})
 }
 
 // places are n question marks.
 func places(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
 
+// exactly is up to how many rows the lag is counted.
+const exactly = 100_000
+
 // Lag implements outbox.Source.
 func (s *Store) Lag(ctx context.Context) (outbox.Lag, error) {
 	var l outbox.Lag
-	var oldest sql.NullInt64
-	err := s.db.QueryRowContext(ctx, `SELECT count(*), min(at) FROM troupe_outbox`).Scan(&l.Rows, &oldest)
+	var oldest, aside, oldestAside sql.NullInt64
+	err := s.db.QueryRowContext(ctx, `SELECT count(*), (SELECT at FROM troupe_outbox ORDER BY seq LIMIT 1),
+		(SELECT count(*) FROM troupe_aside), (SELECT at FROM troupe_aside ORDER BY seq LIMIT 1)
+		FROM (SELECT 1 FROM troupe_outbox LIMIT ?)`, exactly).Scan(&l.Rows, &oldest, &aside, &oldestAside)
+	if err == nil && l.Rows == exactly {
+		err = s.db.QueryRowContext(ctx, `SELECT max(seq) - (SELECT min(seq) FROM troupe_outbox) + 1 FROM troupe_outbox`).Scan(&l.Rows)
+	}
 	if err != nil {
 		return l, fmt.Errorf("sqlite: lag: %w", err)
 	}
-	if oldest.Valid {
-		l.Oldest = time.UnixMilli(oldest.Int64)
+	l.Aside = aside.Int64
+	l.Rows += l.Aside
+	for _, at := range []sql.NullInt64{oldest, oldestAside} {
+		if t := time.UnixMilli(at.Int64); at.Valid && (l.Oldest.IsZero() || t.Before(l.Oldest)) {
+			l.Oldest = t
+		}
 	}
 	return l, nil
 }

@@ -25,7 +25,7 @@ func TestStore(t *testing.T) {
 
 func openFile(t *testing.T, path string) *sqlite.Store {
 	t.Helper()
-	s, err := sqlite.Open(t.Context(), path)
+	s, err := sqlite.Open(t.Context(), path, sqlite.Config{Route: outboxtest.Route})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func openFile(t *testing.T, path string) *sqlite.Store {
 
 func tested(s *sqlite.Store) outboxtest.Store {
 	return outboxtest.Store{
-		Source: s, States: s, Prune: s.Prune,
+		Source: s, States: s, Pruner: s,
 		InTx: func(ctx context.Context, f func(outboxtest.Tx) error) error {
 			return s.InTx(ctx, func(tx *sql.Tx) error { return f(transaction{s, tx}) })
 		},
@@ -88,10 +88,10 @@ func TestMigrate(t *testing.T) {
 	if _, err := s.DB().ExecContext(t.Context(), `UPDATE troupe_schema SET version = 99`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sqlite.Open(t.Context(), path); err == nil || !strings.Contains(err.Error(), "99") {
+	if _, err := sqlite.Open(t.Context(), path, sqlite.Config{Route: outboxtest.Route}); err == nil || !strings.Contains(err.Error(), "99") {
 		t.Errorf("newer tables: %v", err)
 	}
-	if len(sqlite.Migrations()) != 2 {
+	if len(sqlite.Migrations()) != 3 {
 		t.Errorf("%d migrations", len(sqlite.Migrations()))
 	}
 }

@@ -13,8 +13,16 @@ import (
 	"github.com/troupe-go/troupe/outbox"
 )
 
+// Config of a Store. The zero value is a sound one.
+type Config struct {
+	// Route is the topic of messages of a type that have none: the type is the header
+	// "ce_type" or "type". One that it has no topic for is refused. Defaults to none.
+	Route func(messageType string) (topic string)
+}
+
 // Store is a database. All methods may be called concurrently.
 type Store struct {
+	cfg   Config
 	db    *sql.DB
 	woken chan struct{}
 }
@@ -22,13 +30,13 @@ type Store struct {
 // Open opens the database of a file, and makes or updates the tables. It uses a
 // write-ahead log, waits up to 10 s for other writers, and writes to the disk with
 // each commit.
-func Open(ctx context.Context, path string) (*Store, error) {
+func Open(ctx context.Context, path string, cfg Config) (*Store, error) {
 	pragmas := url.Values{"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(1)"}, "_txlock": {"immediate"}}
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+pragmas.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("sqlite: open %q: %w", path, err)
 	}
-	s := New(db)
+	s := New(db, cfg)
 	if err := s.Migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("sqlite: open %q: %w", path, err), db.Close())
 	}
@@ -37,7 +45,9 @@ func Open(ctx context.Context, path string) (*Store, error) {
 
 // New is a store in a database that the caller has opened, as Open does it, and
 // closes. Call [Store.Migrate] before the first use.
-func New(db *sql.DB) *Store { return &Store{db: db, woken: make(chan struct{}, 1)} }
+func New(db *sql.DB, cfg Config) *Store {
+	return &Store{cfg: cfg, db: db, woken: make(chan struct{}, 1)}
+}
 
 // DB is the database, for the user's own tables.
 func (s *Store) DB() *sql.DB { return s.db }
@@ -76,16 +86,16 @@ func (s *Store) Wake() {
 func (s *Store) Woken() <-chan struct{} { return s.woken }
 
 // Append stores messages in the transaction, to be published after its commit.
-// Each needs a topic, and an id ([outbox.ErrNoID]) by which consumers know a repeat.
+// Each needs a topic, or a type that [Config.Route] has one for, and an id
+// ([outbox.ErrNoID]) by which consumers know a repeat.
 func (s *Store) Append(ctx context.Context, tx *sql.Tx, messages ...brokers.Message) error {
 	for i := range messages {
-		m := &messages[i]
-		data, err := outbox.Encode(m)
+		e, err := outbox.NewEntry(messages[i], s.cfg.Route)
 		if err != nil {
 			return fmt.Errorf("sqlite: append message %d: %w", i, err)
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO troupe_outbox (message, at) VALUES (?, `+now+`)`, data); err != nil {
-			return fmt.Errorf("sqlite: append message %q: %w", m.ID, err)
+		if _, err := tx.ExecContext(ctx, `INSERT INTO troupe_outbox (lane, message, at) VALUES (?, ?, `+now+`)`, int64(e.Lane), e.Data); err != nil {
+			return fmt.Errorf("sqlite: append message %q: %w", messages[i].ID, err)
 		}
 	}
 	return nil

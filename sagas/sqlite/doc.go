@@ -1,6 +1,6 @@
 // Package sqlite keeps sagas in SQLite, in the database of an outbox/sqlite store.
 //
-//	db, err := outboxsqlite.Open(ctx, "app.db")
+//	db, err := outboxsqlite.Open(ctx, "app.db", outboxsqlite.Config{})
 //	store, err := sqlite.New(ctx, db)
 //	runner, err := sagas.Open(ctx, sagas.Config[checkout]{Store: store, ...})
 //

@@ -20,7 +20,7 @@ func open(t *testing.T) (*outboxsqlite.Store, *sqlite.Store) {
 
 func openFile(t testing.TB, path string) (*outboxsqlite.Store, *sqlite.Store) {
 	t.Helper()
-	db, err := outboxsqlite.Open(t.Context(), path)
+	db, err := outboxsqlite.Open(t.Context(), path, outboxsqlite.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestStore(t *testing.T) {
 	sagatest.TestStore(t, func(t *testing.T) sagatest.Opened {
 		db, store := open(t)
 		return sagatest.Opened{Store: store, Published: func(t *testing.T) (ids []string) {
-			rows, err := db.Rows(t.Context(), 0, 1000)
+			rows, err := db.Rows(t.Context(), 1000)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -78,7 +78,7 @@ func work(dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, broker.Close()) }()
-	store, err := sqlite.Open(ctx, filepath.Join(dir, "app.db"))
+	store, err := sqlite.Open(ctx, filepath.Join(dir, "app.db"), sqlite.Config{})
 	if err != nil {
 		return err
 	}

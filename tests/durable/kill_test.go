@@ -70,7 +70,7 @@ func killedAfter(t *testing.T, dir string, after time.Duration) bool {
 
 func checkStates(t *testing.T, dir string) {
 	t.Helper()
-	store, err := sqlite.Open(t.Context(), filepath.Join(dir, "app.db"))
+	store, err := sqlite.Open(t.Context(), filepath.Join(dir, "app.db"), sqlite.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
