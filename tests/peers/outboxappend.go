@@ -118,7 +118,7 @@ func onSQLite(tables ...func(*lite, *options) (table, error)) func(*options) ([]
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		ctx := context.Background()
 		l := &lite{db: &database{body: noise(rowSize), keys: keysNamed(rowKeys)}}
-		if l.store, err = sqlite.Open(ctx, filepath.Join(dir, "peers.db")); err != nil {
+		if l.store, err = sqlite.Open(ctx, filepath.Join(dir, "peers.db"), sqlite.Config{}); err != nil {
 			return nil, err
 		}
 		defer func() { err = errors.Join(err, l.store.Close()) }()
