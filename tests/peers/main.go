@@ -44,6 +44,8 @@ var tables = []struct {
 	{"outbox-append", onPostgres((*database).appendTable)},
 	{"outbox-drain", onPostgres((*database).drainFew, (*database).drainMany)},
 	{"outbox-latency", onPostgres((*database).latencyTable)},
+	{"durable", onPostgres((*database).durableTable)},
+	{"sqlite-durable", onSQLite((*lite).durableTable)},
 	{"kafka-consume", onKafka((*kafkaBench).consumeLarge, (*kafkaBench).consumeSmall)},
 	{"kafka-publish", onKafka((*kafkaBench).publishLarge, (*kafkaBench).publishSmall)},
 	{"kafka-keys", onKafka((*kafkaBench).onePartitionTable, (*kafkaBench).commitTable)},
