@@ -22,11 +22,12 @@ const (
 
 // database is a schema of its own on the server of TEST_PG_URL.
 type database struct {
-	url   string
-	pool  *pgxpool.Pool
-	store *postgres.Store
-	body  []byte
-	keys  [][]byte
+	url    string
+	schema string
+	pool   *pgxpool.Pool
+	store  *postgres.Store
+	body   []byte
+	keys   [][]byte
 }
 
 // onPostgres has tables made there. The schema is dropped afterwards.
@@ -63,13 +64,13 @@ func newDatabase() (d *database, drop func() error, err error) {
 	query.Set("search_path", schema)
 	query.Set("pool_max_conns", fmt.Sprint(2*connections))
 	at.RawQuery = query.Encode()
-	d = &database{url: at.String(), body: noise(rowSize), keys: keysNamed(rowKeys)}
+	d = &database{url: at.String(), schema: schema, body: noise(rowSize), keys: keysNamed(rowKeys)}
 	if d.pool, err = pgxpool.New(ctx, d.url); err != nil {
 		return nil, nil, err
 	}
 	drop = func() error {
 		defer d.pool.Close()
-		_, err := d.pool.Exec(ctx, "DROP SCHEMA IF EXISTS "+schema+" CASCADE")
+		_, err := d.pool.Exec(ctx, "DROP SCHEMA IF EXISTS "+schema+" CASCADE; DROP SCHEMA IF EXISTS "+schema+"_dbos CASCADE")
 		return err
 	}
 	if _, err := d.pool.Exec(ctx, "CREATE SCHEMA "+schema+"; CREATE TABLE accounts (id integer PRIMARY KEY, total bigint NOT NULL);"+

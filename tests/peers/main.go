@@ -46,6 +46,8 @@ var tables = []struct {
 	{"outbox-latency", onPostgres((*database).latencyTable)},
 	{"durable", onPostgres((*database).durableTable)},
 	{"sqlite-durable", onSQLite((*lite).durableTable)},
+	{"sagas", onPostgres(sagaTables((*database).sagaTable)...)},
+	{"sqlite-sagas", onSQLite(sagaTables((*lite).sagaTable)...)},
 	{"kafka-consume", onKafka((*kafkaBench).consumeLarge, (*kafkaBench).consumeSmall)},
 	{"kafka-publish", onKafka((*kafkaBench).publishLarge, (*kafkaBench).publishSmall)},
 	{"kafka-keys", onKafka((*kafkaBench).onePartitionTable, (*kafkaBench).commitTable)},
