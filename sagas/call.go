@@ -23,7 +23,7 @@ func Reject(reason string) error { return &rejection{reason} }
 // carryOut has the cell's Calls made. They hold it until they are told.
 func (r *Runner[S]) carryOut(c *cell[S], calls []Request) {
 	for _, q := range calls {
-		if !r.begin() {
+		if r.begin() != nil {
 			return
 		}
 		r.mu.Lock()

@@ -97,8 +97,8 @@ type occasion struct {
 	handled *brokers.Message
 }
 
-// tell has an instance handle an event, and returns when that is stored. An event
-// that came with a message which was handled before is done.
+// tell has an instance handle an event, and returns when that is stored. The error
+// is [ErrRepeat] if the event came with a message which was handled before.
 func (r *Runner[S]) tell(ctx context.Context, id string, o occasion) error {
 	c := r.enter(id)
 	defer r.leave(c)
@@ -124,7 +124,7 @@ func (r *Runner[S]) tell(ctx context.Context, id string, o occasion) error {
 		case errors.Is(err, ErrConflict):
 			c.loaded = false
 		case errors.Is(err, ErrRepeat):
-			return nil
+			return err
 		default:
 			c.loaded = false // the outcome is unknown
 			return err
@@ -134,8 +134,8 @@ func (r *Runner[S]) tell(ctx context.Context, id string, o occasion) error {
 
 // told is tell for those whom Close does not wait for.
 func (r *Runner[S]) told(ctx context.Context, id string, o occasion) error {
-	if !r.begin() {
-		return ErrClosed
+	if err := r.begin(); err != nil {
+		return err
 	}
 	defer r.wg.Done()
 	return r.tell(ctx, id, o)

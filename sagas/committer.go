@@ -2,6 +2,7 @@ package sagas
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -17,6 +18,8 @@ const (
 // last one: groups grow with the store's latency, and no unit waits for others.
 type committer struct {
 	store Store
+	seat  Seat
+	lost  func() // the seat
 	wg    sync.WaitGroup
 
 	mu    sync.Mutex
@@ -71,9 +74,14 @@ func (c *committer) try(group []pending) {
 		units[i] = group[i].unit
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	verdicts, err := c.store.Commit(ctx, units)
+	verdicts, err := c.store.Commit(ctx, c.seat, units)
 	cancel()
 	switch {
+	case errors.Is(err, ErrFenced):
+		c.lost()
+		for i := range group {
+			group[i].reply <- err
+		}
 	case err == nil:
 		for i := range group {
 			group[i].reply <- verdicts[i]

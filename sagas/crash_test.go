@@ -26,18 +26,18 @@ type mortal struct {
 	died  chan struct{}
 }
 
-func (m *mortal) Commit(ctx context.Context, units []sagas.Unit) ([]error, error) {
+func (m *mortal) Commit(ctx context.Context, by sagas.Seat, units []sagas.Unit) ([]error, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.left == 0 {
 		return nil, errCrash
 	}
 	if m.left--; m.left > 0 {
-		return m.Store.Commit(ctx, units)
+		return m.Store.Commit(ctx, by, units)
 	}
 	close(m.died)
 	if m.after {
-		if _, err := m.Store.Commit(ctx, units); err != nil {
+		if _, err := m.Store.Commit(ctx, by, units); err != nil {
 			return nil, err
 		}
 	}

@@ -35,8 +35,8 @@ func (r *Runner[S]) Start(ctx context.Context, id string, state S) (*Handle[S], 
 	if err != nil {
 		return nil, fmt.Errorf("sagas: encode the state of %q: %w", id, err)
 	}
-	if !r.begin() {
-		return nil, ErrClosed
+	if err := r.begin(); err != nil {
+		return nil, err
 	}
 	defer r.wg.Done()
 	c := r.enter(id)

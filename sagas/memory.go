@@ -20,6 +20,7 @@ type Memory struct {
 	mu      sync.Mutex
 	records map[name]*kept
 	handled map[name]time.Time // by the message's id
+	seats   map[name]uint64    // epochs, by the runner's name
 	early   []Early
 }
 
@@ -36,7 +37,7 @@ type kept struct {
 
 func (m *Memory) init() {
 	if m.records == nil {
-		m.records, m.handled = make(map[name]*kept), make(map[name]time.Time)
+		m.records, m.handled, m.seats = make(map[name]*kept), make(map[name]time.Time), make(map[name]uint64)
 	}
 }
 
@@ -46,11 +47,23 @@ func (m *Memory) publish(messages []brokers.Message) {
 	}
 }
 
-// Commit implements [Store].
-func (m *Memory) Commit(_ context.Context, units []Unit) ([]error, error) {
+// Sit implements [Store].
+func (m *Memory) Sit(_ context.Context, definition, runner string) (Seat, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.init()
+	m.seats[name{definition, runner}]++
+	return Seat{definition, runner, m.seats[name{definition, runner}]}, nil
+}
+
+// Commit implements [Store].
+func (m *Memory) Commit(_ context.Context, by Seat, units []Unit) ([]error, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.init()
+	if by.Epoch == 0 || m.seats[name{by.Definition, by.Name}] != by.Epoch {
+		return nil, ErrFenced
+	}
 	verdicts := make([]error, len(units))
 	for i := range units {
 		verdicts[i] = m.commit(&units[i])

@@ -45,6 +45,8 @@ func (r *Runner[S]) reply(ctx context.Context, id string, m brokers.Message, rep
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrRepeat): // another copy of it may have been kept
+		return infrastructure(ctx, r.cfg.Store.Discard(ctx, early))
 	case errors.Is(err, ErrNotFound):
 		err = r.cfg.Store.Keep(ctx, early, r.cfg.MaxEarly)
 		if errors.Is(err, ErrFull) {
@@ -94,16 +96,17 @@ func (r *Runner[S]) settleEarly() error {
 		return nil
 	}
 	kept, err := r.cfg.Store.Kept(r.ctx, r.name, time.Now().Add(-r.cfg.EarlyFor), maxGroup)
+	if err != nil {
+		return err
+	}
+	var errs []error // one that fails does not hold up the others
 	for _, e := range kept {
-		if err != nil {
-			return err
-		}
 		if !e.Found {
-			err = r.discard(r.ctx, e, "orphaned: there is no such saga, and none was started in "+r.cfg.EarlyFor.String())
+			errs = append(errs, r.discard(r.ctx, e, "orphaned: there is no such saga, and none was started in "+r.cfg.EarlyFor.String()))
 			continue
 		}
 		_, id, reply, _ := parseReply(&e.Message) // it was kept because it is one
-		err = r.reply(r.ctx, id, e.Message, reply, e.At)
+		errs = append(errs, r.reply(r.ctx, id, e.Message, reply, e.At))
 	}
-	return err
+	return errors.Join(errs...)
 }

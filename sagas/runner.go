@@ -43,8 +43,10 @@ type Config[S any] struct {
 	Migrate map[int]func(Instance[S]) (Instance[S], error)
 	// Store keeps the instances. Required.
 	Store Store
-	// Name tells runners of one store apart; a runner that starts again under its
-	// name resumes at once what it was at. Defaults to the host's name.
+	// Name tells runners of one store apart. A runner that starts again under its
+	// name resumes at once what it was at, and one that still runs under it can do
+	// nothing more ([ErrFenced]), so those that run at the same time need names of
+	// their own. Defaults to the host's name.
 	Name string
 	// Replies is the topic to which participants reply. Required if a step is a
 	// Send. Read it with [Runner.Subscription].
@@ -153,22 +155,22 @@ type Runner[S any] struct {
 	log     *zap.Logger
 	commits committer
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
+	ctx    context.Context // ends when the runner does; the cause says why
+	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 	slots  chan struct{} // one for each Call that runs
 	due    chan struct{} // a timer may be due earlier than was thought
 
 	mu      sync.Mutex
-	closed  bool
+	over    error // why it has ended; nil while it runs
 	nextDue time.Time
 	cells   map[string]*cell[S]
 	waiters map[string]*waiter[S]
 }
 
 // Open checks the config, refuses to begin if instances are in flight that it
-// cannot go on with ([*VersionError]), and resumes what a runner of that name was
-// at. Close it.
+// cannot go on with ([*VersionError]), takes the name from a runner that still has
+// it, and resumes what that was at. Close it.
 func Open[S any](ctx context.Context, cfg Config[S]) (*Runner[S], error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
@@ -186,8 +188,12 @@ func Open[S any](ctx context.Context, cfg Config[S]) (*Runner[S], error) {
 	if err := r.checkVersions(ctx); err != nil {
 		return nil, err
 	}
-	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	r.commits.store = cfg.Store
+	seat, err := cfg.Store.Sit(ctx, r.name, cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	r.commits.store, r.commits.seat, r.commits.lost = cfg.Store, seat, r.fenced
 	if err := r.resume(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -248,24 +254,52 @@ func (r *Runner[S]) resume(ctx context.Context) error {
 	}
 }
 
-// begin counts something that Close waits for. It returns false after Close.
-func (r *Runner[S]) begin() bool {
+// begin counts something that Close waits for. The error is why nothing more may
+// begin.
+func (r *Runner[S]) begin() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.closed {
+	if r.over == nil {
 		r.wg.Add(1)
 	}
-	return !r.closed
+	return r.over
+}
+
+// end has the runner begin nothing more. It returns false if it had ended before.
+func (r *Runner[S]) end(why error) bool {
+	r.mu.Lock()
+	first := r.over == nil
+	if first {
+		r.over = why
+	}
+	r.mu.Unlock()
+	r.cancel(why)
+	return first
+}
+
+// fenced ends it because another one has its name.
+func (r *Runner[S]) fenced() {
+	if r.end(ErrFenced) {
+		r.log.Error("saga: runner ended: another one has begun under its name", zap.String("name", r.cfg.Name))
+	}
+}
+
+// Done is closed when the runner has ended: it was closed, or, as [Runner.Err] says,
+// it was fenced.
+func (r *Runner[S]) Done() <-chan struct{} { return r.ctx.Done() }
+
+// Err is why the runner has ended: [ErrClosed] or [ErrFenced]; nil while it runs.
+func (r *Runner[S]) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.over
 }
 
 // Close ends the contexts of Calls that run, waits for them, and for what is being
 // committed. What they did not get to say is asked again by the next runner. Stop
 // the system that reads the replies before.
 func (r *Runner[S]) Close() error {
-	r.mu.Lock()
-	r.closed = true
-	r.mu.Unlock()
-	r.cancel()
+	r.end(ErrClosed)
 	r.wg.Wait()
 	r.commits.wg.Wait()
 	return nil

@@ -19,7 +19,19 @@ var (
 	ErrRepeat = errors.New("sagas: message was handled before")
 	// ErrFull says that no more early replies are kept.
 	ErrFull = errors.New("sagas: too many early replies")
+	// ErrFenced says that another runner has begun under this one's name since.
+	// This one can do nothing more: close it, and give each runner that is to run
+	// at the same time a name of its own ([Config.Name]).
+	ErrFenced = errors.New("sagas: another runner of this name has begun")
 )
+
+// Seat is a runner as the store knows it: who sits there may write.
+type Seat struct {
+	// Definition is the saga's name, and Name the runner's.
+	Definition, Name string
+	// Epoch counts the runners of that name, from 1.
+	Epoch uint64
+}
 
 // Record is an instance as it is stored.
 type Record struct {
@@ -90,12 +102,16 @@ type Selection struct {
 // hands messages to an outbox, all in one database. All methods may be called
 // concurrently. sagas/sagatest has a test for stores.
 type Store interface {
+	// Sit begins an epoch of a runner's name. It waits for commits of the runner
+	// before, and those that come later are refused with [ErrFenced].
+	Sit(ctx context.Context, definition, name string) (Seat, error)
 	// Commit stores units in one transaction, and makes what they publish known
 	// to the relay. Each has a verdict: nil, [ErrConflict] or [ErrRepeat], and
-	// then nothing of it is stored. They are stored one after the other. An error
-	// means that nothing was stored, or that the outcome is unknown; to commit
-	// the same units again is safe.
-	Commit(ctx context.Context, units []Unit) (verdicts []error, err error)
+	// then nothing of it is stored. They are stored one after the other. The error
+	// [ErrFenced] says that the seat is another's by now, and nothing was stored;
+	// another one that nothing was, or that the outcome is unknown: to commit the
+	// same units again is safe.
+	Commit(ctx context.Context, by Seat, units []Unit) (verdicts []error, err error)
 	// Load returns an instance, or [ErrNotFound].
 	Load(ctx context.Context, definition, id string) (Record, error)
 	// List returns instances in the order of their ids.

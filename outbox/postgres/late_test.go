@@ -16,6 +16,7 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/memory"
 	"github.com/troupe-go/troupe/outbox"
+	"github.com/troupe-go/troupe/outbox/outboxtest"
 	"github.com/troupe-go/troupe/outbox/postgres"
 )
 
@@ -78,7 +79,7 @@ func await(t *testing.T, b *memory.Broker, ids ...string) (published []string) {
 // Scenario B23: a row that commits late is published, holds up nobody, and one that
 // never comes is given up. A foreign transaction is open all the time.
 func TestLateCommit(t *testing.T) {
-	url := schemaURL(t)
+	url := outboxtest.PostgresURL(t)
 	s, b, ctx := open(t, url, postgres.Config{Unordered: true}), newBroker(t), t.Context()
 	relaying(t, s, b)
 	foreign, err := pgx.Connect(ctx, url)
@@ -163,7 +164,7 @@ func drained(t *testing.T, s *postgres.Store) {
 
 // A row that has become visible behind the reader comes before its key's next one.
 func TestLateBehindReader(t *testing.T) {
-	s, ctx := open(t, schemaURL(t), postgres.Config{}), t.Context()
+	s, ctx := open(t, outboxtest.PostgresURL(t), postgres.Config{}), t.Context()
 	late, err := s.Pool().Begin(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -203,7 +204,7 @@ func TestLateBehindReader(t *testing.T) {
 // What is put aside is no part of the place any more, which so stays small, and its
 // table is dropped without it.
 func TestAside(t *testing.T) {
-	s, ctx := open(t, schemaURL(t), postgres.Config{ClearAfter: 10}), t.Context()
+	s, ctx := open(t, outboxtest.PostgresURL(t), postgres.Config{ClearAfter: 10}), t.Context()
 	for i := range 12 {
 		if err := s.InTx(ctx, func(tx pgx.Tx) error { return s.Append(ctx, tx, message("k", fmt.Sprint(i))) }); err != nil {
 			t.Fatal(err)
@@ -256,7 +257,7 @@ func openNumbers(t *testing.T, s *postgres.Store) (n int) {
 // the order of commits. The order is that of a counter of the key, which its
 // transactions have increased.
 func TestLoad(t *testing.T) {
-	url, b := schemaURL(t), newBroker(t)
+	url, b := outboxtest.PostgresURL(t), newBroker(t)
 	s := open(t, url, postgres.Config{Shards: 3, ClearAfter: 50})
 	relaying(t, s, b)
 	relaying(t, open(t, url, postgres.Config{Shards: 3, ClearAfter: 50}), b)
@@ -318,7 +319,7 @@ func TestLoad(t *testing.T) {
 
 // A part of the user's batch, without a transaction around it.
 func TestQueue(t *testing.T) {
-	s, b := open(t, schemaURL(t), postgres.Config{}), newBroker(t)
+	s, b := open(t, outboxtest.PostgresURL(t), postgres.Config{}), newBroker(t)
 	relaying(t, s, b)
 	if _, err := s.Pool().Exec(t.Context(), `CREATE TABLE accounts (id integer PRIMARY KEY)`); err != nil {
 		t.Fatal(err)
@@ -349,7 +350,7 @@ func TestQueue(t *testing.T) {
 
 // A table is dropped with what was published, and keeps what was not.
 func TestClear(t *testing.T) {
-	s, ctx := open(t, schemaURL(t), postgres.Config{ClearAfter: 10}), t.Context()
+	s, ctx := open(t, outboxtest.PostgresURL(t), postgres.Config{ClearAfter: 10}), t.Context()
 	for i := range 12 {
 		if err := s.InTx(ctx, func(tx pgx.Tx) error { return s.Append(ctx, tx, message("k", fmt.Sprint(i))) }); err != nil {
 			t.Fatal(err)
@@ -383,7 +384,7 @@ func TestClear(t *testing.T) {
 
 // A relay of another process is told of a commit before its next look.
 func TestListen(t *testing.T) {
-	url := schemaURL(t)
+	url := outboxtest.PostgresURL(t)
 	s, other, ctx := open(t, url, postgres.Config{}), open(t, url, postgres.Config{}), t.Context()
 	listening, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -411,7 +412,7 @@ func TestListen(t *testing.T) {
 // The tables are made once, and neither newer ones nor another number of shards are
 // accepted.
 func TestMigrate(t *testing.T) {
-	url := schemaURL(t)
+	url := outboxtest.PostgresURL(t)
 	s := open(t, url, postgres.Config{Shards: 2})
 	open(t, url, postgres.Config{Shards: 2})
 	if _, err := postgres.Open(t.Context(), url, postgres.Config{Shards: 3}); !errors.Is(err, postgres.ErrConfig) {

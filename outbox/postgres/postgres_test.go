@@ -3,12 +3,8 @@ package postgres_test
 import (
 	"context"
 	"database/sql"
-	"net/url"
-	"os"
-	"strings"
 	"testing"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -20,39 +16,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// schemaURL makes a schema for the test, and returns a URL that leads into it.
-func schemaURL(t *testing.T) string {
-	t.Helper()
-	server := os.Getenv("TEST_PG_URL")
-	if server == "" {
-		if os.Getenv("REQUIRE_BROKERS") == "1" {
-			t.Fatal("TEST_PG_URL is not set")
-		}
-		t.Skip("TEST_PG_URL is not set")
-	}
-	schema := "test_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	do := func(statement string) {
-		conn, err := pgx.Connect(context.Background(), server)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close(context.Background()) }() // nothing is under way
-		if _, err := conn.Exec(context.Background(), statement); err != nil {
-			t.Error(err)
-		}
-	}
-	do("CREATE SCHEMA " + schema)
-	t.Cleanup(func() { do("DROP SCHEMA " + schema + " CASCADE") })
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := u.Query()
-	query.Set("search_path", schema)
-	u.RawQuery = query.Encode()
-	return u.String()
-}
 
 func open(t *testing.T, url string, cfg postgres.Config) *postgres.Store {
 	t.Helper()
@@ -81,7 +44,7 @@ func TestStore(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			outboxtest.Run(t, func(t *testing.T) []outboxtest.Store {
-				url := schemaURL(t)
+				url := outboxtest.PostgresURL(t)
 				test.cfg.Route = outboxtest.Route
 				return []outboxtest.Store{tested(t, open(t, url, test.cfg), test.sql), tested(t, open(t, url, test.cfg), test.sql)}
 			})

@@ -83,39 +83,53 @@ const migrating = 0x74726f757065 // "troupe"
 // shard, and overtake itself.
 func (s *Store) Migrate(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, migrating); err != nil {
-			return fmt.Errorf("postgres: migrate: %w", err)
-		}
-		version, err := schemaVersion(ctx, tx)
-		if err != nil {
-			return fmt.Errorf("postgres: migrate: %w", err)
-		}
-		if version > len(migrations) {
-			return fmt.Errorf("postgres: the tables have version %d, and this program knows %d", version, len(migrations))
-		}
-		for i := version; i < len(migrations); i++ {
-			_, err := tx.Exec(ctx, migrations[i]+fmt.Sprintf(`; DELETE FROM troupe_schema; INSERT INTO troupe_schema (version) VALUES (%d)`, i+1))
-			if err != nil {
-				return fmt.Errorf("postgres: migrate to version %d: %w", i+1, err)
-			}
+		if err := apply(ctx, tx, "troupe_schema", migrations); err != nil {
+			return err
 		}
 		return s.makeShards(ctx, tx)
 	})
 }
 
+// Apply applies those migrations that the table, of one row, does not count yet, in
+// one transaction, and makes the table where it is missing. It is for tables beside
+// the outbox, such as those of sagas. The table's name is part of the statements.
+func (s *Store) Apply(ctx context.Context, table string, migrations []string) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return apply(ctx, tx, table, migrations) })
+}
+
+func apply(ctx context.Context, tx pgx.Tx, table string, migrations []string) error {
+	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, migrating); err != nil {
+		return fmt.Errorf("postgres: migrate: %w", err)
+	}
+	version, err := schemaVersion(ctx, tx, table)
+	if err != nil {
+		return fmt.Errorf("postgres: migrate: %w", err)
+	}
+	if version > len(migrations) {
+		return fmt.Errorf("postgres: the tables have version %d by %s, and this program knows %d", version, table, len(migrations))
+	}
+	for i := version; i < len(migrations); i++ {
+		_, err := tx.Exec(ctx, migrations[i]+fmt.Sprintf(`; DELETE FROM %[1]s; INSERT INTO %[1]s (version) VALUES (%[2]d)`, table, i+1))
+		if err != nil {
+			return fmt.Errorf("postgres: migrate to version %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
 // schemaVersion makes the table only where it is missing, so that a user who may
 // not make tables can work with those that are there.
-func schemaVersion(ctx context.Context, tx pgx.Tx) (version int, err error) {
+func schemaVersion(ctx context.Context, tx pgx.Tx, table string) (version int, err error) {
 	var there bool
-	if err := tx.QueryRow(ctx, `SELECT to_regclass('troupe_schema') IS NOT NULL`).Scan(&there); err != nil {
+	if err := tx.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&there); err != nil {
 		return 0, err
 	}
 	if !there {
-		if _, err := tx.Exec(ctx, `CREATE TABLE troupe_schema (version integer NOT NULL)`); err != nil {
+		if _, err := tx.Exec(ctx, `CREATE TABLE `+table+` (version integer NOT NULL)`); err != nil {
 			return 0, err
 		}
 	}
-	err = tx.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM troupe_schema`).Scan(&version)
+	err = tx.QueryRow(ctx, `SELECT coalesce(max(version), 0) FROM `+table).Scan(&version)
 	return version, err
 }
 

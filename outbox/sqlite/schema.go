@@ -54,27 +54,32 @@ var migrations = []string{
 func Migrations() []string { return append([]string(nil), migrations...) }
 
 // Migrate makes or updates the tables, in one transaction.
-func (s *Store) Migrate(ctx context.Context) error {
+func (s *Store) Migrate(ctx context.Context) error { return s.Apply(ctx, "troupe_schema", migrations) }
+
+// Apply applies those migrations that the table, of one row, does not count yet, in
+// one transaction, and makes the table where it is missing. It is for tables beside
+// the outbox, such as those of sagas. The table's name is part of the statements.
+func (s *Store) Apply(ctx context.Context, table string, migrations []string) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("sqlite: migrate: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS troupe_schema (version INTEGER NOT NULL)`); err != nil {
+	if _, err := tx.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS `+table+` (version INTEGER NOT NULL)`); err != nil {
 		return fmt.Errorf("sqlite: migrate: %w", err)
 	}
 	var version int
-	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(version), 0) FROM troupe_schema`).Scan(&version); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(version), 0) FROM `+table).Scan(&version); err != nil {
 		return fmt.Errorf("sqlite: migrate: %w", err)
 	}
 	if version > len(migrations) {
-		return fmt.Errorf("sqlite: the tables have version %d, and this program knows %d", version, len(migrations))
+		return fmt.Errorf("sqlite: the tables have version %d by %s, and this program knows %d", version, table, len(migrations))
 	}
 	for i := version; i < len(migrations); i++ {
 		if _, err := tx.ExecContext(ctx, migrations[i]); err != nil {
 			return fmt.Errorf("sqlite: migrate to version %d: %w", i+1, err)
 		}
-		if _, err := tx.ExecContext(ctx, `DELETE FROM troupe_schema; INSERT INTO troupe_schema (version) VALUES (?)`, i+1); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+`; INSERT INTO `+table+` (version) VALUES (?)`, i+1); err != nil {
 			return fmt.Errorf("sqlite: migrate to version %d: %w", i+1, err)
 		}
 	}

@@ -9,21 +9,34 @@ import (
 	"time"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/outbox"
 	"github.com/troupe-go/troupe/sagas"
 )
 
 // Opened is a store to be tested.
 type Opened struct {
 	Store sagas.Store
-	// Published returns the ids of what the store has handed to its outbox and has
-	// not been published by a relay, in order.
-	Published func(t *testing.T) []string
+	// Source is its outbox.
+	Source outbox.Source
+}
+
+// published returns the ids of what the store has handed to its outbox, in order.
+func (o *Opened) published(t *testing.T) (ids []string) {
+	t.Helper()
+	rows, err := o.Source.Rows(t.Context(), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range rows {
+		ids = append(ids, rows[i].Message.ID)
+	}
+	return ids
 }
 
 // TestStore checks a store. open returns an empty one each time.
 func TestStore(t *testing.T, open func(t *testing.T) Opened) {
 	for name, test := range map[string]func(*testing.T, Opened){
-		"commit": testCommit, "many": testMany, "list": testList, "claim": testClaim, "early": testEarly, "prune": testPrune,
+		"commit": testCommit, "fence": testFence, "many": testMany, "list": testList, "claim": testClaim, "early": testEarly, "prune": testPrune,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -45,10 +58,20 @@ func unit(id string, revision uint64, messages ...string) sagas.Unit {
 	return u
 }
 
+// sit begins anew as a runner.
+func sit(t *testing.T, s sagas.Store, definition, name string) sagas.Seat {
+	t.Helper()
+	seat, err := s.Sit(t.Context(), definition, name)
+	if err != nil || seat.Definition != definition || seat.Name != name || seat.Epoch == 0 {
+		t.Fatalf("sit: %+v, %v", seat, err)
+	}
+	return seat
+}
+
 // commit returns the verdicts.
 func commit(t *testing.T, s sagas.Store, units ...sagas.Unit) []error {
 	t.Helper()
-	verdicts, err := s.Commit(t.Context(), units)
+	verdicts, err := s.Commit(t.Context(), sit(t, s, "checkout", "committer"), units)
 	if err != nil || len(verdicts) != len(units) {
 		t.Fatalf("%d verdicts for %d units, %v", len(verdicts), len(units), err)
 	}
@@ -102,20 +125,50 @@ func testCommit(t *testing.T, o Opened) {
 	if _, err := s.Timeline(t.Context(), "checkout", "c"); !errors.Is(err, sagas.ErrNotFound) {
 		t.Errorf("timeline of none: %v", err)
 	}
-	if ids := o.Published(t); !slices.Equal(ids, []string{"m1", "m2", "m3"}) {
+	if ids := o.published(t); !slices.Equal(ids, []string{"m1", "m2", "m3"}) {
+		t.Errorf("published %q", ids)
+	}
+}
+
+// A runner that has begun under a name ends the one before, and no other.
+func testFence(t *testing.T, o Opened) {
+	s := o.Store
+	old, other, returns := sit(t, s, "checkout", "me"), sit(t, s, "checkout", "you"), sit(t, s, "returns", "me")
+	next := sit(t, s, "checkout", "me")
+	if next.Epoch <= old.Epoch {
+		t.Errorf("epoch %d after %d", next.Epoch, old.Epoch)
+	}
+	for i, c := range []struct {
+		by   sagas.Seat
+		want error
+	}{{old, sagas.ErrFenced}, {sagas.Seat{Definition: "checkout", Name: "nobody"}, sagas.ErrFenced}, {next, nil}, {other, nil}, {returns, nil}} {
+		verdicts, err := s.Commit(t.Context(), c.by, []sagas.Unit{unit(fmt.Sprint(i), 0, fmt.Sprint("m", i))})
+		switch {
+		case !errors.Is(err, c.want) || (err == nil) != (c.want == nil):
+			t.Errorf("commit by %+v: %v, want %v", c.by, err, c.want)
+		case err == nil:
+			wantVerdicts(t, verdicts, nil)
+		}
+	}
+	records, err := s.List(t.Context(), "checkout", sagas.Selection{})
+	if err != nil || len(records) != 3 {
+		t.Errorf("%d are stored, %v", len(records), err)
+	}
+	if ids := o.published(t); !slices.Equal(ids, []string{"m2", "m3", "m4"}) {
 		t.Errorf("published %q", ids)
 	}
 }
 
 // Of many who start or change one instance at the same time, one does.
 func testMany(t *testing.T, o Opened) {
+	seat := sit(t, o.Store, "checkout", "me")
 	for revision := range uint64(3) {
 		var all sync.WaitGroup
 		var mu sync.Mutex
 		taken := 0
 		for range 8 {
 			all.Go(func() {
-				verdicts, err := o.Store.Commit(t.Context(), []sagas.Unit{unit("a", revision, fmt.Sprint("m", revision))})
+				verdicts, err := o.Store.Commit(t.Context(), seat, []sagas.Unit{unit("a", revision, fmt.Sprint("m", revision))})
 				mu.Lock()
 				defer mu.Unlock()
 				switch {
@@ -133,7 +186,7 @@ func testMany(t *testing.T, o Opened) {
 			t.Errorf("%d of 8 were taken at revision %d", taken, revision)
 		}
 	}
-	if ids := o.Published(t); !slices.Equal(ids, []string{"m0", "m1", "m2"}) {
+	if ids := o.published(t); !slices.Equal(ids, []string{"m0", "m1", "m2"}) {
 		t.Errorf("published %q", ids)
 	}
 }
@@ -253,7 +306,7 @@ func testEarly(t *testing.T, o Opened) {
 		t.Fatal(err)
 	}
 	kept(time.Hour, "")
-	if ids := o.Published(t); !slices.Equal(ids, []string{"letter"}) {
+	if ids := o.published(t); !slices.Equal(ids, []string{"letter"}) {
 		t.Errorf("published %q", ids)
 	}
 }

@@ -23,38 +23,13 @@ var _ sagas.Store = (*Store)(nil)
 type Store struct{ outbox *outboxsqlite.Store }
 
 // New is a store in the database of an outbox, whose relay publishes what sagas
-// send. It makes the tables.
+// send. It makes or updates the tables.
 func New(ctx context.Context, outbox *outboxsqlite.Store) (*Store, error) {
-	if _, err := outbox.DB().ExecContext(ctx, schema); err != nil {
+	if err := outbox.Apply(ctx, "troupe_saga_schema", migrations); err != nil {
 		return nil, fmt.Errorf("sqlite: tables of sagas: %w", err)
 	}
 	return &Store{outbox: outbox}, nil
 }
-
-const schema = `
-CREATE TABLE IF NOT EXISTS troupe_sagas (
-	definition TEXT NOT NULL, id TEXT NOT NULL,
-	version INTEGER NOT NULL, revision INTEGER NOT NULL, status INTEGER NOT NULL,
-	digest BLOB, instance BLOB NOT NULL,
-	token INTEGER NOT NULL, timer INTEGER, deadline INTEGER, -- times are microseconds since 1970
-	due INTEGER, -- the earlier of both, or the end of a claim
-	since INTEGER, -- the earlier of both
-	owner TEXT NOT NULL, changed INTEGER NOT NULL,
-	PRIMARY KEY (definition, id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS troupe_sagas_due ON troupe_sagas (definition, due) WHERE due IS NOT NULL;
-CREATE TABLE IF NOT EXISTS troupe_saga_log (
-	definition TEXT NOT NULL, id TEXT NOT NULL, revision INTEGER NOT NULL, entries BLOB NOT NULL,
-	PRIMARY KEY (definition, id, revision)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS troupe_saga_inbox (
-	definition TEXT NOT NULL, message TEXT NOT NULL, at INTEGER NOT NULL,
-	PRIMARY KEY (definition, message)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS troupe_saga_early (
-	definition TEXT NOT NULL, message TEXT NOT NULL, id TEXT NOT NULL, data BLOB NOT NULL, at INTEGER NOT NULL,
-	PRIMARY KEY (definition, message)
-) WITHOUT ROWID;`
 
 // stamp is a time as it is stored; nil for none.
 func stamp(t time.Time) any {
@@ -71,10 +46,35 @@ func unstamp(us sql.NullInt64) time.Time {
 	return time.UnixMicro(us.Int64).UTC()
 }
 
+// Sit implements sagas.Store.
+func (s *Store) Sit(ctx context.Context, definition, name string) (sagas.Seat, error) {
+	seat := sagas.Seat{Definition: definition, Name: name}
+	err := s.outbox.DB().QueryRowContext(ctx, `INSERT INTO troupe_saga_runners (definition, name, epoch) VALUES (?, ?, 1)
+		ON CONFLICT DO UPDATE SET epoch = epoch + 1 RETURNING epoch`, definition, name).Scan(&seat.Epoch)
+	if err != nil {
+		return seat, fmt.Errorf("sqlite: begin as runner %q of %q: %w", name, definition, err)
+	}
+	return seat, nil
+}
+
+// sits returns sagas.ErrFenced if the seat is another's.
+func sits(ctx context.Context, tx *sql.Tx, by sagas.Seat) error {
+	var holds bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM troupe_saga_runners WHERE definition = ? AND name = ? AND epoch = ?)`,
+		by.Definition, by.Name, by.Epoch).Scan(&holds)
+	if err == nil && !holds {
+		return sagas.ErrFenced
+	}
+	return err
+}
+
 // Commit implements sagas.Store.
-func (s *Store) Commit(ctx context.Context, units []sagas.Unit) (verdicts []error, err error) {
+func (s *Store) Commit(ctx context.Context, by sagas.Seat, units []sagas.Unit) (verdicts []error, err error) {
 	verdicts = make([]error, len(units))
 	err = s.outbox.InTx(ctx, func(tx *sql.Tx) error {
+		if err := sits(ctx, tx, by); err != nil {
+			return fmt.Errorf("sqlite: runner %q of %q: %w", by.Name, by.Definition, err)
+		}
 		for i := range units {
 			verdict, err := s.commit(ctx, tx, &units[i])
 			if err != nil {

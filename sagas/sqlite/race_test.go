@@ -1,6 +1,0 @@
-//go:build race
-
-package sqlite_test
-
-// The race detector slows all down, so that limits of time do not hold.
-const raceEnabled = true
