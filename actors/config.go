@@ -249,7 +249,11 @@ func (s *Subscription) validate(fault func(field, format string, args ...any)) {
 }
 
 func (s *Subscription) validateDurable(fault func(field, format string, args ...any)) {
-	if s.Actor == nil || s.Actor.blueprint().durable == nil {
+	if s.Actor == nil {
+		return
+	}
+	s.Actor.blueprint().routes.validateTx(s.Actor.blueprint().durable, fault)
+	if s.Actor.blueprint().durable == nil {
 		return
 	}
 	s.Actor.blueprint().durable.validate(fault)

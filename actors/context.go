@@ -30,6 +30,7 @@ type Context struct {
 	attempt int
 	staged  staged
 	stashed bool // Stash was called for the current item
+	tx      any  // that the current item is handled in; nil if it has none of its own
 
 	carried     brokers.Headers // for what is published
 	correlation string          // of the current item, where its message has none

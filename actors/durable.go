@@ -89,7 +89,8 @@ func (d *Durability) validate(fault func(field, format string, args ...any)) {
 // halves; what fails alone is judged by the policy, as a fault of the message if
 // the store can be reached, else of the infrastructure.
 //
-// Handlers are those of [PerKey], but there is nothing to start or to stop:
+// Handlers are those of [PerKey], and [OnWithTx] for those that write to tables of
+// their own; but there is nothing to start or to stop:
 // [Starter] and [Stopper] are not called. One that returns an error or panics
 // leaves no trace in the state, whatever it did to the actor before. Messages need
 // an id ([ErrNoID]) and a key ([ErrNoKey]); Stash is not available. A state that

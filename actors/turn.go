@@ -113,7 +113,7 @@ func (r *region) run(w *worker) {
 		stops &^= stopSuspended
 	}
 	for it := t.chain; it != nil; it = it.next {
-		if r.stops.Load()&stops != 0 {
+		if r.stops.Load()&stops != 0 || t.unit != nil && r.alone(it) {
 			return
 		}
 		more := r.handle(w, it)
@@ -140,6 +140,10 @@ func (r *region) handle(w *worker, it *item) bool {
 	attempt := 1
 	if t.handled == 0 {
 		attempt = t.cell.attempt()
+	}
+	if r.alone(it) {
+		r.handleAlone(w, it, attempt)
+		return false
 	}
 	err := r.fault(t, it)
 	if err == nil {

@@ -25,6 +25,7 @@ type routes struct {
 
 // route handles one type of message: as payload, and as a letter.
 type route struct {
+	tx     reflect.Type // of the transaction that it is handled in; nil if in none of its own
 	decode func(c Codec, m *brokers.Message) (any, error)
 	handle func(instance, message any, ctx *Context) error
 }
@@ -81,6 +82,11 @@ func OnTombstone[A any](b *Blueprint[A], handle func(*A, *Context) error) {
 }
 
 func (r *routes) add(name string, t reflect.Type, to *route) {
+	r.addName(name, to)
+	r.addLetter(name, t, to)
+}
+
+func (r *routes) addName(name string, to *route) {
 	if _, taken := r.byName[name]; taken {
 		panic(fmt.Sprintf("actors: type name %q is registered twice", name))
 	}
@@ -89,7 +95,14 @@ func (r *routes) add(name string, t reflect.Type, to *route) {
 	if len(r.byName) > 1 {
 		r.only = nil
 	}
-	r.addLetter(name, t, to)
+}
+
+// named is the route of a type name; nil if there is none.
+func (r *routes) named(name string) *route {
+	if to := r.byName[name]; to != nil || name != "" {
+		return to
+	}
+	return r.only
 }
 
 func (r *routes) addLetter(name string, t reflect.Type, to *route) {
@@ -109,10 +122,7 @@ func (r *routes) receive(instance any, ctx *Context) error {
 		return r.receiveTombstone(instance, ctx)
 	}
 	name := ctx.region.sub.typeOf(m)
-	to := r.byName[name]
-	if to == nil && name == "" {
-		to = r.only
-	}
+	to := r.named(name)
 	if to == nil {
 		if h, ok := instance.(Handler); ok {
 			return h.Receive(ctx)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/troupe-go/troupe/brokers"
 )
@@ -66,6 +67,20 @@ type Store interface {
 	// the database. After one that leaves the outcome unknown the same units may
 	// be committed again: they are duplicates or conflicts if they had been.
 	Commit(ctx context.Context, units []Unit) error
+}
+
+// TxStore is a Store whose transactions a handler may work in.
+type TxStore interface {
+	Store
+	// CommitTx begins a transaction, in which it checks the unit's token and records
+	// its messages, as Commit does; then it calls f with the transaction, which fills
+	// in State and Messages and may write to tables of its own; then it stores these
+	// and commits. If f returns an error nothing is stored, and that is the error.
+	// f is not called after a [*FencedError] or a [*DuplicateError]. The other errors
+	// are those of Commit.
+	CommitTx(ctx context.Context, u Unit, f func(tx any, u *Unit) error) error
+	// TxType is the type of the transactions.
+	TxType() reflect.Type
 }
 
 // FencedError says that a scope has another owner. Give it up.

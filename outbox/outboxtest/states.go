@@ -64,3 +64,60 @@ func testStates(t *testing.T, open Open) {
 		t.Errorf("loaded %+v, %v", record, err)
 	}
 }
+
+// A handler's own writes are stored with the state, or not at all.
+func testCommitTx(t *testing.T, open Open) {
+	s, ctx := open(t)[0], t.Context()
+	scope := durable.Scope{Group: "g", Topic: "t", Partition: 3}
+	old, err := s.States.Acquire(ctx, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := s.States.Acquire(ctx, scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.InTx(ctx, func(tx Tx) error { return tx.Exec(ctx, `CREATE TABLE entries (n INTEGER)`) }); err != nil {
+		t.Fatal(err)
+	}
+	errNo := errors.New("no")
+	called := 0
+	commit := func(token, revision uint64, id string, failure error) error {
+		u := durable.Unit{Scope: scope, Token: token, Key: "k", Revision: revision, Version: 1, Handled: []string{id}}
+		return s.States.CommitTx(ctx, u, func(tx any, u *durable.Unit) error {
+			called++
+			u.State, u.Messages = []byte("state "+id), []brokers.Message{message("k", "of "+id)}
+			return errors.Join(s.Wrap(tx).Exec(ctx, `INSERT INTO entries VALUES (1)`), failure)
+		})
+	}
+	if err := commit(token, 0, "1", errNo); !errors.Is(err, errNo) {
+		t.Errorf("the handler's error: %v", err)
+	}
+	if err := commit(token, 0, "1", nil); err != nil {
+		t.Fatal(err)
+	}
+	var repeated *durable.DuplicateError
+	if err := commit(token, 1, "1", nil); !errors.As(err, &repeated) || !slices.Equal(repeated.IDs, []string{"1"}) {
+		t.Errorf("a repeat: %v", err)
+	}
+	var fenced *durable.FencedError
+	if err := commit(old, 1, "2", nil); !errors.As(err, &fenced) || fenced.Scope != scope {
+		t.Errorf("an old token: %v", err)
+	}
+	if called != 2 {
+		t.Errorf("the handler was called %d times, want 2: neither for a repeat nor for another's partition", called)
+	}
+	if err := commit(token, 7, "2", nil); !errors.Is(err, durable.ErrConflict) {
+		t.Errorf("another revision: %v", err)
+	}
+	record, err := s.States.Load(ctx, scope, "k")
+	if err != nil || record.Revision != 1 || string(record.State) != "state 1" {
+		t.Errorf("loaded %+v, %v", record, err)
+	}
+	if n, err := s.Int(ctx, `SELECT count(*) FROM entries`); err != nil || n != 1 {
+		t.Errorf("%d entries, %v; want 1", n, err)
+	}
+	if rows, err := s.Source.Rows(ctx, 10); err != nil || len(rows) != 1 || rows[0].Message.ID != "of 1" {
+		t.Errorf("outbox %+v, %v", rows, err)
+	}
+}

@@ -18,9 +18,11 @@ import (
 // Store is a store under test, as one process has it.
 type Store struct {
 	Source outbox.Source
-	States durable.Store
+	States durable.TxStore
 	// InTx is the store's.
 	InTx func(ctx context.Context, f func(tx Tx) error) error
+	// Wrap makes a Tx of what the function of States.CommitTx is given.
+	Wrap func(tx any) Tx
 	// Int is the one number that a query returns.
 	Int func(ctx context.Context, query string) (int64, error)
 	// Pruner is the store.
@@ -70,6 +72,7 @@ func Run(t *testing.T, open Open) {
 		{"Inbox", testInbox},
 		{"Offsets", testOffsets},
 		{"States", testStates},
+		{"CommitTx", testCommitTx},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open) })
 	}

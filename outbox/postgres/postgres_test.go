@@ -55,6 +55,7 @@ func TestStore(t *testing.T) {
 func tested(t *testing.T, s *postgres.Store, viaSQL bool) outboxtest.Store {
 	o := outboxtest.Store{
 		Source: s.Shards()[0], States: s, Pruner: s,
+		Wrap: func(tx any) outboxtest.Tx { return transaction{s, tx.(pgx.Tx)} },
 		InTx: func(ctx context.Context, f func(outboxtest.Tx) error) error {
 			return s.InTx(ctx, func(tx pgx.Tx) error { return f(transaction{s, tx}) })
 		},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +14,7 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 )
 
-var _ durable.Store = (*Store)(nil)
+var _ durable.TxStore = (*Store)(nil)
 
 // Acquire implements durable.Store. It waits for a commit of the owner before.
 func (s *Store) Acquire(ctx context.Context, scope durable.Scope) (token uint64, err error) {
@@ -60,6 +61,33 @@ func (s *Store) Commit(ctx context.Context, units []durable.Unit) error {
 	}
 	return err
 }
+
+// CommitTx implements durable.TxStore. The transaction is a pgx.Tx.
+func (s *Store) CommitTx(ctx context.Context, u durable.Unit, f func(tx any, u *durable.Unit) error) error {
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		first, last := &pgx.Batch{}, &pgx.Batch{}
+		queueTokens(first, []durable.Unit{u})
+		queueHandled(first, []durable.Unit{u})
+		if err := tx.SendBatch(ctx, first).Close(); err != nil {
+			return err
+		}
+		if err := f(tx, &u); err != nil {
+			return err
+		}
+		queueState(last, &u)
+		if err := s.Queue(last, u.Messages...); err != nil {
+			return err
+		}
+		return tx.SendBatch(ctx, last).Close()
+	})
+	if err == nil && len(u.Messages) > 0 {
+		s.Wake()
+	}
+	return err
+}
+
+// TxType implements durable.TxStore.
+func (s *Store) TxType() reflect.Type { return reflect.TypeFor[pgx.Tx]() }
 
 // queueTokens checks the owners, and keeps them until the commit.
 func queueTokens(batch *pgx.Batch, units []durable.Unit) {

@@ -40,6 +40,7 @@ func openFile(t *testing.T, path string) *sqlite.Store {
 func tested(s *sqlite.Store) outboxtest.Store {
 	return outboxtest.Store{
 		Source: s, States: s, Pruner: s,
+		Wrap: func(tx any) outboxtest.Tx { return transaction{s, tx.(*sql.Tx)} },
 		InTx: func(ctx context.Context, f func(outboxtest.Tx) error) error {
 			return s.InTx(ctx, func(tx *sql.Tx) error { return f(transaction{s, tx}) })
 		},

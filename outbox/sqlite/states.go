@@ -5,11 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/troupe-go/troupe/actors/durable"
 )
 
-var _ durable.Store = (*Store)(nil)
+var _ durable.TxStore = (*Store)(nil)
 
 // Acquire implements durable.Store.
 func (s *Store) Acquire(ctx context.Context, scope durable.Scope) (token uint64, err error) {
@@ -54,6 +55,25 @@ func (s *Store) Commit(ctx context.Context, units []durable.Unit) error {
 		return nil
 	})
 }
+
+// CommitTx implements durable.TxStore. The transaction is a *sql.Tx.
+func (s *Store) CommitTx(ctx context.Context, u durable.Unit, f func(tx any, u *durable.Unit) error) error {
+	return s.InTx(ctx, func(tx *sql.Tx) error {
+		if err := checkTokens(ctx, tx, []durable.Unit{u}); err != nil {
+			return err
+		}
+		if err := checkRepeats(ctx, tx, []durable.Unit{u}); err != nil {
+			return err
+		}
+		if err := f(tx, &u); err != nil {
+			return err
+		}
+		return s.write(ctx, tx, &u)
+	})
+}
+
+// TxType implements durable.TxStore.
+func (s *Store) TxType() reflect.Type { return reflect.TypeFor[*sql.Tx]() }
 
 func checkTokens(ctx context.Context, tx *sql.Tx, units []durable.Unit) error {
 	checked := make(map[durable.Scope]bool)
