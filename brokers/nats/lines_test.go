@@ -63,7 +63,7 @@ func (ls *lines) harness() brokertest.Harness {
 
 // roomy lets the suite fetch without acknowledging as much as it likes: in
 // Fetch/PauseOne that is all that can be published while a lease lasts.
-type roomy struct{ brokers.Broker }
+type roomy struct{ *nats.Broker }
 
 func (r roomy) Subscribe(ctx context.Context, cfg brokers.SubscriptionConfig) (brokers.Subscription, error) {
 	if cfg.MaxUnsettled == 0 {
@@ -77,7 +77,7 @@ func (ls *lines) openRoomy(ctx context.Context) (brokers.Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return roomy{b}, nil
+	return roomy{b.(*nats.Broker)}, nil
 }
 
 func (ls *lines) open(ctx context.Context) (brokers.Broker, error) {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/responding"
 )
 
 // Headers of requests and replies.
@@ -87,15 +87,9 @@ func readReply(request *brokers.Message, reply *nats.Msg) (brokers.Message, erro
 
 // responder answers the requests to one topic.
 type responder struct {
-	b       *Broker
-	cfg     brokers.RespondConfig
-	answer  brokers.AnswerFunc
-	sub     *nats.Subscription
-	queue   chan *nats.Msg // closed when no more come
-	ctx     context.Context
-	cancel  context.CancelFunc
-	workers sync.WaitGroup
-	done    chan struct{} // closed when all are answered
+	b    *Broker
+	pool *responding.Pool[*nats.Msg]
+	sub  *nats.Subscription
 }
 
 // Respond implements [brokers.Requests], with a queue group of core NATS.
@@ -104,103 +98,56 @@ func (b *Broker) Respond(ctx context.Context, cfg brokers.RespondConfig, answer 
 	if err != nil {
 		return nil, err
 	}
-	r := &responder{b: b, cfg: cfg, answer: answer, queue: make(chan *nats.Msg, cfg.MaxPending), done: make(chan struct{})}
-	r.ctx, r.cancel = context.WithCancel(b.life)
-	r.sub, err = b.listen(ctx, requestSubject(cfg.Topic), token(cfg.Group), r.receive, func() { close(r.queue) })
+	log := b.cfg.Logger.With(zap.String("topic", cfg.Topic))
+	r := &responder{b: b, pool: responding.Start(b.life, responding.Config[*nats.Msg]{
+		RespondConfig: cfg, Open: openRequest, Reply: b.reply,
+		Refuse: func(msg *nats.Msg, e *brokers.ReplyError) { b.refuse(log, msg, e) },
+		Panicked: func(v any) {
+			log.Error("nats: handler of a request panicked", zap.Any("panic", v), zap.Stack("stack"))
+		},
+	}, answer)}
+	r.sub, err = b.listen(ctx, requestSubject(cfg.Topic), token(cfg.Group), r.receive, r.pool.End)
 	if err != nil {
-		r.cancel()
+		r.pool.End()
 		return nil, err
 	}
-	for range cfg.Concurrency {
-		r.workers.Go(r.work)
-	}
-	go func() {
-		r.workers.Wait()
-		r.cancel()
-		close(r.done)
-	}()
 	return r, nil
 }
 
-// receive queues a request, or refuses it at once.
 func (r *responder) receive(msg *nats.Msg) {
-	if msg.Reply == "" {
-		return // nobody waits: it was published, not asked
-	}
-	select {
-	case r.queue <- msg:
-	default:
-		r.reply(msg, nil, &brokers.ReplyError{Code: brokers.CodeOverloaded, Message: fmt.Sprintf("%d requests wait", r.cfg.MaxPending)})
+	if msg.Reply != "" { // else nobody waits: it was published, not asked
+		r.pool.Take(msg)
 	}
 }
 
-func (r *responder) work() {
-	for msg := range r.queue {
-		r.handle(msg, time.Now())
-	}
-}
-
-func (r *responder) handle(msg *nats.Msg, now time.Time) {
-	if r.ctx.Err() != nil {
-		r.reply(msg, nil, &brokers.ReplyError{Code: brokers.CodeOverloaded, Message: "the responder is closing"})
-		return
-	}
+func openRequest(msg *nats.Msg) (brokers.Message, time.Duration) {
 	timeout, err := time.ParseDuration(msg.Header.Get(timeoutHeader))
-	if err != nil || timeout <= 0 {
-		timeout = brokers.DefaultRequestTimeout // of another client
+	if err != nil {
+		timeout = 0
 	}
-	ctx, cancel := context.WithDeadline(r.ctx, now.Add(timeout))
-	defer cancel()
-	m := decodeCore(msg)
-	m.Topic = r.cfg.Topic
-	out, err := r.call(ctx, &m)
-	if out.CorrelationID == "" {
-		out.CorrelationID = m.CorrelationID
-	}
-	r.reply(msg, &out, err)
+	return decodeCore(msg), timeout
 }
 
-// call is where a handler's panic ends.
-func (r *responder) call(ctx context.Context, m *brokers.Message) (out brokers.Message, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			r.b.cfg.Logger.Error("nats: handler of a request panicked",
-				zap.String("topic", r.cfg.Topic), zap.Any("panic", v), zap.Stack("stack"))
-			err = &brokers.ReplyError{Code: brokers.CodeInternal, Message: "the handler panicked"}
-		}
-	}()
-	return r.answer(ctx, m)
+func (b *Broker) reply(msg *nats.Msg, out *brokers.Message) error {
+	return b.withEncoded(out, func(reply *nats.Msg) error {
+		reply.Subject = msg.Reply
+		return b.sent(b.nc.PublishMsg(reply))
+	})
 }
 
-// reply sends what came of a request. A reply that cannot be sent is an error of
-// its own to who asked.
-func (r *responder) reply(msg *nats.Msg, out *brokers.Message, failed error) {
-	if failed == nil {
-		out.ReplyTo = ""
-		failed = r.b.withEncoded(out, func(reply *nats.Msg) error {
-			reply.Subject = msg.Reply
-			return r.b.sent(r.b.nc.PublishMsg(reply))
-		})
-	}
-	if failed == nil {
-		return
-	}
-	e := brokers.ReplyErrorOf(failed)
+func (b *Broker) refuse(log *zap.Logger, msg *nats.Msg, e *brokers.ReplyError) {
 	reply := nats.NewMsg(msg.Reply)
 	reply.Header.Set(errorCodeHeader, e.Code)
 	reply.Header.Set(errorHeader, oneLine(e.Message))
-	if e.Code == "" {
-		reply.Header.Set(errorCodeHeader, brokers.CodeInternal)
-	}
-	if err := r.b.nc.PublishMsg(reply); err != nil {
-		r.b.cfg.Logger.Warn("nats: a request could not be answered", zap.String("topic", r.cfg.Topic), zap.Error(err))
+	if err := b.nc.PublishMsg(reply); err != nil {
+		log.Warn("nats: a request could not be answered", zap.Error(err))
 	}
 }
 
 // Close implements [brokers.Responder].
 func (r *responder) Close(ctx context.Context) error {
-	err := drain(ctx, r.sub, r.done)
-	r.cancel()
+	err := drain(ctx, r.sub, r.pool.Done())
+	r.pool.Cancel()
 	return err
 }
 
