@@ -22,9 +22,12 @@ type Broker struct {
 	server  server
 	topics  *topics
 
-	declared  declaredTopologies
-	open      openings.Set[*subscription]
-	closeOnce sync.Once
+	mail *mail
+
+	declared   declaredTopologies
+	responders sync.Map // of *responder
+	open       openings.Set[*subscription]
+	closeOnce  sync.Once
 }
 
 var _ brokers.Broker = (*Broker)(nil)
@@ -47,6 +50,7 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 	}
 	b := &Broker{cfg: cfg.withDefaults()}
 	b.publish, b.control = newLink(&b.cfg, "publish"), newLink(&b.cfg, "consume")
+	b.mail = newMail(b)
 	b.topics = &topics{b: b, known: map[string]int{}}
 	for _, l := range []*link{b.control, b.publish} {
 		l.prepare = b.redeclare
@@ -82,6 +86,7 @@ func (b *Broker) Features() brokers.Features {
 		Durable:           true,
 		DeliveryCount:     true,
 		TTL:               true,
+		RequestReply:      true,
 		MaxUnacknowledged: b.cfg.AcknowledgementTimeout,
 	}
 }
@@ -106,7 +111,7 @@ func (b *Broker) Health(context.Context) brokers.Health {
 		}
 	}
 	if h.Err == nil {
-		h.Err = errors.Join(b.publish.blockage(), b.declared.fault())
+		h.Err = errors.Join(b.publish.blockage(), b.declared.fault(), b.unanswering())
 	}
 	if b.open.Closed() {
 		h.Connected, h.Err = false, brokers.ErrClosed
@@ -115,6 +120,16 @@ func (b *Broker) Health(context.Context) brokers.Health {
 		h.Subscriptions = append(h.Subscriptions, s.health(h.Connected))
 	}
 	return h
+}
+
+// unanswering is why responders answer nothing now.
+func (b *Broker) unanswering() error {
+	var errs []error
+	b.responders.Range(func(r, _ any) bool {
+		errs = append(errs, r.(*responder).fault())
+		return true
+	})
+	return errors.Join(errs...)
 }
 
 // Close implements [brokers.Broker].

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/troupe-go/troupe/brokers"
 )
 
@@ -32,6 +34,9 @@ type Config struct {
 	Name string
 	// Dial opens network connections. Defaults to a net.Dialer's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Logger gets a line for each handler of requests that panics, and each reply
+	// that cannot be sent. Defaults to none.
+	Logger *zap.Logger
 
 	// Heartbeat is how often at least each side is to show that it is alive. The
 	// driver takes a connection for lost that was silent for one and a half of
@@ -98,6 +103,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Dial == nil {
 		c.Dial = (&net.Dialer{}).DialContext
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
 	}
 	if c.Name == "" {
 		c.Name = fmt.Sprintf("troupe %s %d", filepath.Base(os.Args[0]), os.Getpid())

@@ -48,6 +48,16 @@
 //	}
 //	change, err := broker.ApplyTopology(ctx, orders, rabbitmq.TopologyDeclare)
 //
+// # Requests
+//
+// [Broker.Request] publishes to the direct exchange "troupe.requests" by the
+// topic, mandatory, and waits on the server's direct reply-to. Each group of
+// responders has a queue there, which goes with its last member; neither requests
+// nor replies are stored or acknowledged. Other clients can ask and answer there
+// with the properties reply-to and correlation-id. After a restart of the server
+// the queue of responders that do not come back is there for a minute more, and
+// requests to them time out.
+//
 // # Connections
 //
 // One connection publishes and one does all else. They are found by the names
