@@ -62,6 +62,8 @@ type Features struct {
 	// of sending even when some are sent again (Kafka idempotence), so a window
 	// keeps order. False means one unconfirmed message per key.
 	SequencedPublish bool
+	// Transactions: subscriptions can be Transactional, see [Stager].
+	Transactions bool
 	// Competing: subscriptions in ModeCompeting are possible.
 	Competing bool
 	// Durable: published messages survive a restart of the broker.

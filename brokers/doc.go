@@ -18,6 +18,9 @@
 // message is delivered until it is acknowledged, and an acknowledgement of an
 // epoch that has ended changes nothing.
 //
+// Where a broker has transactions (Kafka, memory), a [Stager] makes what the
+// handling of messages led to count with their acknowledgement, once.
+//
 // # Order
 //
 // A key's messages go to one partition ([PartitionOf]), are stored in the order

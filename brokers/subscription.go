@@ -58,8 +58,18 @@ type SubscriptionConfig struct {
 	// unless the broker forces it. Defaults to 25 s.
 	DrainTimeout time.Duration
 	// AckInterval is how long the driver may gather acknowledgements before it
-	// sends them. Defaults to 10 ms where acknowledging is cheap, 1 s on Kafka.
+	// sends them. Defaults to 10 ms where acknowledging is cheap; on Kafka to 1 s,
+	// and to 100 ms where that is a transaction, which consumers wait for.
 	AckInterval time.Duration
+
+	// Transactional makes each partition a [Stager]. It needs
+	// Features.Transactions and ModeOrdered. Defaults to false.
+	Transactional bool
+	// MaxStaged and MaxStagedBytes bound what may be staged and not committed of
+	// one partition before Fetch waits. Handlers that run then may yet exceed
+	// them. Default to 65,536 messages and 16 MiB, by Message.Size.
+	MaxStaged      int
+	MaxStagedBytes int
 }
 
 // Subscription is a membership in a group. It is a listener: it accepts

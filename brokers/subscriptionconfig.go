@@ -31,6 +31,8 @@ func (c SubscriptionConfig) For(f Features) (SubscriptionConfig, error) {
 	c.MaxUnsettled = orDefault(c.MaxUnsettled, 2048)
 	c.DrainTimeout = orDefault(c.DrainTimeout, 25*time.Second)
 	c.AckInterval = orDefault(c.AckInterval, DefaultAckInterval)
+	c.MaxStaged = orDefault(c.MaxStaged, 65_536)
+	c.MaxStagedBytes = orDefault(c.MaxStagedBytes, 16<<20)
 	return c, nil
 }
 
@@ -53,6 +55,14 @@ func (c *SubscriptionConfig) check(f Features) error {
 		return invalid(at+"DrainTimeout", "is negative")
 	case c.AckInterval < 0:
 		return invalid(at+"AckInterval", "is negative")
+	case c.MaxStaged < 0:
+		return invalid(at+"MaxStaged", "is negative")
+	case c.MaxStagedBytes < 0:
+		return invalid(at+"MaxStagedBytes", "is negative")
+	case c.Transactional && c.Mode != ModeOrdered:
+		return invalid(at+"Transactional", "goes with ModeOrdered")
+	case c.Transactional && !f.Transactions:
+		return fmt.Errorf("%w: SubscriptionConfig.Transactional", ErrUnsupported)
 	case c.Mode == ModeCompeting && !f.Competing:
 		return fmt.Errorf("%w: SubscriptionConfig.Mode ModeCompeting", ErrUnsupported)
 	}

@@ -45,6 +45,8 @@ type hooks struct {
 	received func(*brokers.Message)
 	ack      func(*partition, brokers.Ack) error
 	closeOf  func(context.Context, *partition) error
+	stage    func(*partition, int64, []brokers.Message) error
+	full     func(*partition) bool
 }
 
 func newMutant(b *memory.Broker, h hooks) *mutant {
@@ -262,3 +264,21 @@ func (p *partition) Close(ctx context.Context) error {
 	}
 	return p.Partition.Close(ctx)
 }
+
+// Stage and Full are those of a brokers.Stager, which it is if its subscription is
+// Transactional.
+func (p *partition) Stage(offset int64, messages ...brokers.Message) error {
+	if p.mutant.hooks.stage != nil {
+		return p.mutant.hooks.stage(p, offset, messages)
+	}
+	return p.stager().Stage(offset, messages...)
+}
+
+func (p *partition) Full() bool {
+	if p.mutant.hooks.full != nil {
+		return p.mutant.hooks.full(p)
+	}
+	return p.stager().Full()
+}
+
+func (p *partition) stager() brokers.Stager { return p.Partition.(brokers.Stager) }

@@ -15,4 +15,4 @@ type mutation struct {
 	hooks hooks
 }
 
-var mutations = slices.Concat(fetchMutations, ackMutations, ownershipMutations, messageMutations, publishMutations, otherMutations)
+var mutations = slices.Concat(fetchMutations, ackMutations, ownershipMutations, messageMutations, publishMutations, stageMutations, otherMutations)

@@ -112,6 +112,17 @@ var suite = []conformance{
 	{"Ack/DeliveryCount", deliveryCount},
 	{"Ack/DeliveryNotCounted", deliveryNotCounted},
 
+	{"Stage/Unsupported", stageUnsupported},
+	{"Stage/InOrder", stageInOrder},
+	{"Stage/Discarded", stageDiscarded},
+	{"Stage/OverEpochs", stageOverEpochs},
+	{"Stage/Commits", stageCommits},
+	{"Stage/AfterEnd", stageAfterEnd},
+	{"Stage/Acknowledged", stageAcknowledged},
+	{"Stage/Full", stageFull},
+	{"Stage/Killed", stageKilled},
+	{"Stage/Shared", stageShared},
+
 	{"Revoking/Drains", revokingDrains},
 	{"Revoking/WakesFetch", revokingWakesFetch},
 	{"Revoking/DrainTimeout", drainTimeout},

@@ -59,7 +59,7 @@ func (b *Broker) Name() string { return "kafka" }
 
 // Features implements [brokers.Broker].
 func (b *Broker) Features() brokers.Features {
-	return brokers.Features{SequencedPublish: true, Durable: true, Balanced: true}
+	return brokers.Features{SequencedPublish: true, Transactions: true, Durable: true, Balanced: true}
 }
 
 // defaultMaxInFlight is more than that of other drivers: it counts what waits for

@@ -146,6 +146,9 @@ func (c *commits) sendLocked(ctx context.Context) error {
 func (c *commits) gather(owned []*partition) []pendingCommit {
 	var due []pendingCommit
 	for _, p := range owned {
+		if p.committer != nil {
+			continue
+		}
 		position, metadata, mark, changed := p.feed.progress()
 		if !changed {
 			c.answer(p, nil)

@@ -242,6 +242,14 @@ func (f *feed) settle(a brokers.Ack) bool {
 	return true
 }
 
+// acknowledged returns up to where messages are settled, and whether none can be any
+// more.
+func (f *feed) acknowledged() (upTo int64, ended bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.upTo, f.ended
+}
+
 // position is where the next owner is to begin. It needs the lock.
 func (f *feed) position() int64 {
 	at := f.upTo + 1

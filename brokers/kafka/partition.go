@@ -31,6 +31,9 @@ type partition struct {
 	sub   *subscription
 	feed  *feed
 	epoch uint64
+	// committer commits what is staged and settled; nil if the subscription's commits
+	// do that, as there are no transactions.
+	committer *committer
 
 	ctx      context.Context
 	cancel   context.CancelCauseFunc
@@ -47,13 +50,18 @@ type partition struct {
 
 var _ brokers.Partition = (*partition)(nil)
 
-func newPartition(s *subscription, p place, at beginning) *partition {
+// newPartition begins an epoch; tx is its transactions, nil if it has none.
+func newPartition(s *subscription, p place, at beginning, tx *Transactor) *partition {
 	x := &partition{
 		place: p, sub: s, epoch: epochs.Add(1),
 		revoking: make(chan struct{}), closed: make(chan struct{}),
 	}
 	x.ctx, x.cancel = context.WithCancelCause(context.Background())
 	x.feed = newFeed(s.fetcher, p, x.epoch, at)
+	if tx != nil {
+		x.committer = newCommitter(x, tx)
+		s.background.Go(x.committer.run)
+	}
 	return x
 }
 
@@ -74,6 +82,10 @@ func (p *partition) Revoking() <-chan struct{} { return p.revoking }
 
 // Fetch implements [brokers.Partition].
 func (p *partition) Fetch(ctx context.Context, limit brokers.FetchLimit) ([]brokers.Message, error) {
+	var room chan struct{}
+	if p.committer != nil {
+		room = p.committer.room
+	}
 	for {
 		select {
 		case <-p.revoking:
@@ -85,11 +97,14 @@ func (p *partition) Fetch(ctx context.Context, limit brokers.FetchLimit) ([]brok
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if got := p.feed.take(limit); len(got) > 0 {
-			return got, nil
+		if p.committer == nil || !p.committer.full() {
+			if got := p.feed.take(limit); len(got) > 0 {
+				return got, nil
+			}
 		}
 		select {
 		case <-p.feed.more:
+		case <-room:
 		case <-p.revoking:
 		case <-p.ctx.Done():
 		case <-ctx.Done():
@@ -99,6 +114,9 @@ func (p *partition) Fetch(ctx context.Context, limit brokers.FetchLimit) ([]brok
 
 // Ack implements [brokers.Partition].
 func (p *partition) Ack(a brokers.Ack) error {
+	if p.committer != nil {
+		a.Above = nil // what was staged for them ends with the epoch, and so must they
+	}
 	if p.feed.settle(a) {
 		return nil
 	}
@@ -122,19 +140,46 @@ func (p *partition) close(ctx context.Context) error {
 	p.feed.stop()
 	select {
 	case <-p.ctx.Done(): // what was not acknowledged in time was not acknowledged
+		p.settle()
 		p.sub.released(p)
 		return nil
 	default:
 	}
-	err := p.sub.commits.flush(ctx, p)
+	err := p.flush(ctx)
 	p.end(errReleased)
 	if ctx.Err() == nil {
-		p.sub.commits.settle()
+		p.settle()
 		p.sub.released(p)
 		return err
 	}
 	p.sub.letGo(p)
 	return err
+}
+
+// flush waits until the cluster has the position of an epoch that settles no more.
+// An error means that it may not.
+func (p *partition) flush(ctx context.Context) error {
+	if p.committer != nil {
+		return p.committer.flush(ctx)
+	}
+	return p.sub.commits.flush(ctx, p)
+}
+
+// settle waits until nothing of an epoch that has ended is on its way any more.
+func (p *partition) settle() {
+	if p.committer != nil {
+		<-p.committer.done
+		return
+	}
+	p.sub.commits.settle()
+}
+
+// fault is why nothing comes, or nothing is committed; nil if all is well.
+func (p *partition) fault() error {
+	if p.committer == nil {
+		return p.feed.fault()
+	}
+	return errors.Join(p.feed.fault(), p.committer.fault())
 }
 
 // end ends the epoch. It may be repeated.

@@ -126,9 +126,9 @@ func (s *subscription) expel(p *partition) {
 	p.feed.stop()
 	ctx, cancel := context.WithTimeout(s.ctx, s.b.client.cfg.RequestTimeout)
 	defer cancel()
-	_ = s.commits.flush(ctx, p) // what it cannot send is delivered again
+	_ = p.flush(ctx) // what it cannot send is delivered again
 	p.end(errNotDrained)
-	s.commits.settle()
+	p.settle()
 	wake(s.changed)
 	s.member.again()
 }
@@ -157,7 +157,7 @@ func (s *subscription) released(p *partition) {
 // its way.
 func (s *subscription) letGo(p *partition) {
 	s.background.Go(func() {
-		s.commits.settle()
+		p.settle()
 		s.released(p)
 	})
 }
@@ -253,6 +253,10 @@ func (s *subscription) starting(places []place) []place {
 func (s *subscription) open(places []place) error {
 	ctx, cancel := context.WithTimeout(s.ctx, s.b.client.cfg.RequestTimeout)
 	defer cancel()
+	transactors, err := s.transactors(ctx, places)
+	if err != nil {
+		return err
+	}
 	begin, chosen, err := s.beginnings(ctx, places)
 	if err != nil {
 		return err
@@ -270,7 +274,7 @@ func (s *subscription) open(places []place) error {
 			continue
 		}
 		sl.starting = false
-		sl.p = newPartition(s, at, begin[at])
+		sl.p = newPartition(s, at, begin[at], transactors[at])
 		s.offers = append(s.offers, sl.p)
 		s.fetcher.want(sl.p.feed)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -12,6 +13,10 @@ import (
 
 	"github.com/troupe-go/troupe/brokers"
 )
+
+// transactionInterval is what AckInterval defaults to where transactions go with it,
+// as in Kafka Streams.
+const transactionInterval = 100 * time.Millisecond
 
 // topicInterval is how often topics that do not exist are looked for.
 const topicInterval = 500 * time.Millisecond
@@ -50,10 +55,17 @@ var _ brokers.Subscription = (*subscription)(nil)
 
 // Subscribe implements [brokers.Broker].
 func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (brokers.Subscription, error) {
-	cfg.AckInterval = cmp.Or(cfg.AckInterval, time.Second)
+	interval := time.Second
+	if cfg.Transactional {
+		interval = transactionInterval
+	}
+	cfg.AckInterval = cmp.Or(cfg.AckInterval, interval)
 	cfg, err := cfg.For(b.Features())
 	if err != nil {
 		return nil, err
+	}
+	if cfg.Transactional && b.client.cfg.ReadUncommitted {
+		return nil, fmt.Errorf("%w: SubscriptionConfig.Transactional goes not with Config.ReadUncommitted: what was aborted would lead to what counts", brokers.ErrInvalid)
 	}
 	s := newSubscription(b, cfg)
 	if err := b.open.Subscription(s, s.launch); err != nil {
@@ -91,8 +103,13 @@ func (s *subscription) committed() bool { return !s.b.client.cfg.ReadUncommitted
 func (s *subscription) Accept(ctx context.Context) (brokers.Partition, error) {
 	for {
 		p, err := s.next()
-		if p != nil || err != nil {
-			return p, err
+		switch {
+		case err != nil:
+			return nil, err
+		case p != nil && p.committer != nil:
+			return stagingPartition{p}, nil
+		case p != nil:
+			return p, nil
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -104,8 +121,8 @@ func (s *subscription) Accept(ctx context.Context) (brokers.Partition, error) {
 	}
 }
 
-// next returns the next offer; a nil interface if there is none.
-func (s *subscription) next() (brokers.Partition, error) {
+// next returns the next offer; nil if there is none.
+func (s *subscription) next() (*partition, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -271,7 +288,7 @@ func (s *subscription) health() brokers.SubscriptionHealth {
 		if sl.p == nil || sl.p.ctx.Err() != nil || slices.Contains(s.offers, sl.p) {
 			continue
 		}
-		faults = append(faults, sl.p.feed.fault())
+		faults = append(faults, sl.p.fault())
 		h.Partitions = append(h.Partitions, brokers.PartitionHealth{
 			Topic: sl.p.topic, Partition: sl.p.place.partition, Epoch: sl.p.epoch, Lag: sl.p.feed.lag(),
 		})

@@ -14,9 +14,10 @@ type acks struct {
 	mu      sync.Mutex
 	ended   error // why, once the epoch has ended
 	pending *gathered
+	stage   stage
 }
 
-// gathered is what a fault keeps from the broker.
+// gathered is what a fault keeps from the broker, or a transaction that it refused.
 type gathered struct {
 	ack   brokers.Ack
 	timer *time.Timer   // nil while the acknowledgements are held
@@ -25,6 +26,10 @@ type gathered struct {
 
 // Ack implements [brokers.Partition].
 func (e *epoch) Ack(a brokers.Ack) error {
+	if e.sub.cfg.Transactional {
+		a.Above = nil
+		e.route()
+	}
 	void, err := e.acknowledge(a)
 	if void {
 		e.server().void(e)
@@ -43,15 +48,25 @@ func (e *epoch) acknowledge(a brokers.Ack) (void bool, err error) {
 		e.gather(a, held != nil, delay)
 		return false, nil
 	}
-	return e.deliver(a), nil
+	void, refused := e.deliver(a)
+	if refused {
+		e.gather(a, false, transactAgain)
+	}
+	return void, nil
 }
 
 // deliver brings an acknowledgement to the broker, and says whether the broker
-// called it void. It needs acks.mu.
-func (e *epoch) deliver(a brokers.Ack) (void bool) {
+// called it void, or refused what was staged for it. It needs acks.mu.
+func (e *epoch) deliver(a brokers.Ack) (void, refused bool) {
 	server := e.server()
 	if server.faults.voidAcks.take() {
-		return true
+		return true, false
+	}
+	if e.acks.stage.on {
+		if !e.transact(a.UpTo) {
+			return false, true
+		}
+		defer poke(e.more) // there may be room
 	}
 	if e.source.settle(a) {
 		poke(e.more)
@@ -60,7 +75,7 @@ func (e *epoch) deliver(a brokers.Ack) (void bool) {
 		e.share.log.dropSettled()
 	}
 	server.changes.note()
-	return false
+	return false, false
 }
 
 // gather keeps a until its time has come. It needs acks.mu.
@@ -79,6 +94,7 @@ func (e *epoch) gather(a brokers.Ack, held bool, delay time.Duration) {
 
 // sendGathered delivers what was kept, unless it is still held.
 func (e *epoch) sendGathered() {
+	e.route()
 	if e.deliverGathered() {
 		e.server().void(e)
 	}
@@ -95,8 +111,13 @@ func (e *epoch) deliverGathered() (void bool) {
 		p.timer = nil
 		return false
 	}
-	if e.deliver(p.ack) {
+	void, refused := e.deliver(p.ack)
+	switch {
+	case void:
 		return true
+	case refused:
+		p.timer = time.AfterFunc(transactAgain, e.sendGathered)
+		return false
 	}
 	e.acks.pending = nil
 	close(p.sent)

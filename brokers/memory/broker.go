@@ -64,6 +64,7 @@ func (b *Broker) Features() brokers.Features {
 	return brokers.Features{
 		IndividualAcks:   !cfg.CumulativeOnly,
 		SequencedPublish: !cfg.Unsequenced,
+		Transactions:     cfg.DedupWindow == 0,
 		Competing:        !cfg.CumulativeOnly,
 		Balanced:         true,
 		DeliveryCount:    cfg.CountDeliveries,

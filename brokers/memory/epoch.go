@@ -41,6 +41,7 @@ func newEpoch(sub *subscription, s *share, topic string, id int32, number uint64
 		sub: sub, share: s, topic: topic, id: id, number: number, source: src,
 		revoking: make(chan struct{}), more: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	e.acks.stage = newStage(sub.cfg)
 	e.ctx, e.cancel = context.WithCancelCause(context.Background())
 	src.watch(e.more)
 	e.server().open[e] = struct{}{}
@@ -63,7 +64,7 @@ func (e *epoch) Fetch(ctx context.Context, limit brokers.FetchLimit) ([]brokers.
 			return nil, err
 		}
 		held, delay := e.server().faults.delivery.state()
-		if held == nil && (delay == 0 || e.lingered(ctx, delay)) {
+		if held == nil && !(e.sub.cfg.Transactional && e.full()) && (delay == 0 || e.lingered(ctx, delay)) {
 			if batch := e.source.take(limit); len(batch) > 0 {
 				return batch, nil
 			}

@@ -49,6 +49,9 @@ func (s *subscription) Accept(ctx context.Context) (brokers.Partition, error) {
 			return nil, err
 		}
 		if e := s.conn.server.accept(s); e != nil {
+			if s.cfg.Transactional {
+				return stager{e}, nil
+			}
 			return e, nil
 		}
 		select {
