@@ -55,8 +55,8 @@ const (
 	UnkeyedRefuse
 )
 
-// Overflow says what happens when a partition reaches MaxParked, MaxGap or
-// MaxParkTime.
+// Overflow says what happens when a partition reaches MaxParked, MaxGap, MaxStaged
+// or MaxParkTime.
 type Overflow uint8
 
 const (
@@ -94,6 +94,14 @@ type Subscription struct {
 	// Unordered joins as a competing consumer and handles messages at once, in
 	// no order, with the same policies. Defaults to false.
 	Unordered bool
+	// Transactional has what handlers publish, and dead letters, count together with
+	// the acknowledgement of their messages, once: see [brokers.Stager]. It needs a
+	// broker with Features.Transactions. What Publish staged then goes out when all
+	// messages before are settled as well, so that a key that is stuck holds back
+	// what others led to, at MaxStaged the partition. Answers, letters, timers and
+	// what their handlers publish are not part of it, nor is PublishNow. Defaults to
+	// false.
+	Transactional bool
 	// TypeOf names a message's type for the handlers of [On]. "" is no name.
 	// Defaults to the header ce_type, then type, then the only registered type.
 	TypeOf func(*brokers.Message) string
@@ -115,10 +123,14 @@ type Subscription struct {
 	// MaxGap bounds what is settled above the low-water mark, where the broker
 	// acknowledges prefixes only. Defaults to 1,000,000.
 	MaxGap int
+	// MaxStaged and MaxStagedBytes bound what is staged in one partition and not
+	// committed, if it is Transactional. Default to 65,536 messages and 16 MiB.
+	MaxStaged      int
+	MaxStagedBytes int
 	// MaxParkTime bounds how long a key stays parked. Defaults to half of
 	// brokers.Features.MaxUnacknowledged; where that is 0, to no limit.
 	MaxParkTime time.Duration
-	// OnOverflow acts at these three limits. Defaults to OverflowHold.
+	// OnOverflow acts at these limits. Defaults to OverflowHold.
 	OnOverflow Overflow
 	// MaxBacklog bounds the letters (messages by PID) waiting at one key.
 	// Defaults to 1,024.
@@ -241,7 +253,9 @@ func (s *Subscription) validate(fault func(field, format string, args ...any)) {
 	if s.Unordered && s.Broker != nil && !s.Broker.Features().Competing {
 		fault("Unordered", "the %s broker has no competing consumers", s.Broker.Name())
 	}
+	s.validateTransactional(fault)
 	notNegative(fault, "", map[string]int64{
+		"MaxStaged": int64(s.MaxStaged), "MaxStagedBytes": int64(s.MaxStagedBytes),
 		"Concurrency": int64(s.Concurrency), "MaxInFlight": int64(s.MaxInFlight),
 		"MaxInFlightBytes": int64(s.MaxInFlightBytes), "MaxParked": int64(s.MaxParked),
 		"MaxGap": int64(s.MaxGap), "MaxParkTime": int64(s.MaxParkTime), "MaxBacklog": int64(s.MaxBacklog),
@@ -262,6 +276,18 @@ func (s *Subscription) validateDurable(fault func(field, format string, args ...
 	}
 	if s.Unkeyed == UnkeyedConcurrent {
 		fault("Unkeyed", "durable actors need keys: messages without one are refused")
+	}
+}
+
+func (s *Subscription) validateTransactional(fault func(field, format string, args ...any)) {
+	switch {
+	case !s.Transactional:
+	case s.Unordered:
+		fault("Transactional", "goes not with Unordered")
+	case s.Actor != nil && s.Actor.blueprint().durable != nil:
+		fault("Transactional", "goes not with durable actors, whose store has transactions of its own")
+	case s.Broker != nil && !s.Broker.Features().Transactions:
+		fault("Transactional", "the %s broker has no transactions", s.Broker.Name())
 	}
 }
 

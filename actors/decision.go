@@ -182,10 +182,7 @@ func (d *decision) settled() {
 		r.sub.pool.wg.Go(func() { next.send() })
 	}
 	if d.buried != nil {
-		r.sub.counts.deadLettered.Add(1)
-		r.observe(func() Event { return *d.buried })
-		r.logFailure("message dead-lettered", d.buried.Failure,
-			zap.String("reason", d.buried.Reason), zap.Int64("offset", d.buried.Offset))
+		r.tellBuried(d.buried)
 	}
 	r.acknowledge(now, false)
 	r.tellRoom()

@@ -74,7 +74,8 @@ func WithID(id string) PublishOption {
 //
 // The id, unless set, is derived from the handled message's own and the place
 // of the effect, so that a repeated handling publishes under equal ids. The
-// handled message is settled when the broker has confirmed all that it staged.
+// handled message is settled when the broker has confirmed all that it staged; in a
+// subscription that is Transactional both are confirmed together.
 func (c *Context) Publish(topic string, v any, opts ...PublishOption) error {
 	m, err := c.encode(topic, v, opts)
 	if err != nil {

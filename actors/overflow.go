@@ -11,7 +11,7 @@ import (
 func (r *region) overflowing() bool {
 	limit := r.limitReached()
 	if limit == "" {
-		r.overflow = false
+		r.overflow = r.overflow && r.stagedFull()
 		return false
 	}
 	if c := r.culprit(limit); c != nil {
@@ -25,6 +25,7 @@ const (
 	limitParked = "MaxParked"
 	limitGap    = "MaxGap"
 	limitTime   = "MaxParkTime"
+	limitStaged = "MaxStaged"
 )
 
 func (r *region) limitReached() string {
@@ -39,21 +40,22 @@ func (r *region) limitReached() string {
 }
 
 // culprit is the waiting key to blame: the one with the longest queue or, for
-// the gap, the one at the low-water mark.
+// the gap and what is staged, the one at the low-water mark.
 func (r *region) culprit(limit string) *cell {
 	var worst *cell
+	first := limit == limitGap || limit == limitStaged
 	for c := range r.sched.waiting {
 		if c.head == nil || c.trouble == nil {
 			continue
 		}
-		if limit == limitGap && c.head.message != nil && c.head.place == r.track.head {
+		if first && c.head.message != nil && c.head.place == r.track.head {
 			return c
 		}
 		if worst == nil || c.queued > worst.queued {
 			worst = c
 		}
 	}
-	if limit == limitGap {
+	if first {
 		return nil
 	}
 	return worst
@@ -89,6 +91,9 @@ func (r *region) holding() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	limit := r.limitReached()
+	if limit == "" && r.stagedFull() {
+		limit = limitStaged
+	}
 	if limit == "" {
 		return ""
 	}

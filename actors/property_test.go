@@ -60,16 +60,20 @@ func drawPlan(t *rapid.T) (fates []fate, blows []blow) {
 // The runtime under random fates of messages and random blows, against what must
 // hold whatever happens: every message ends as planned, none is lost, none of a
 // key starts before its predecessor was decided, and the effects of each key
-// come in order.
+// come in order; in transactions, each once.
 func TestWhateverHappensNothingIsLostOrReordered(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		fates, blows := drawPlan(rt)
 		cumulative := rapid.Bool().Draw(rt, "cumulative")
 		unsequenced := rapid.Bool().Draw(rt, "unsequenced")
+		transactional := rapid.Bool().Draw(rt, "transactional")
 		var h *history
 		inWorld(t, memory.Config{Partitions: 2, CumulativeOnly: cumulative, Unsequenced: unsequenced}, func(w *world) {
 			refused := slices.ContainsFunc(blows, func(b blow) bool { return b.kind == "refuse" })
-			h = &history{w: w, fates: fates, tried: make([]int, len(fates)), ordered: unsequenced || !refused}
+			h = &history{
+				w: w, fates: fates, tried: make([]int, len(fates)),
+				ordered: transactional || unsequenced || !refused, transactional: transactional,
+			}
 			h.live(blows)
 		})
 		if fault := h.fault(); fault != "" {
@@ -88,6 +92,8 @@ type history struct {
 	decided [4]int // the highest index of the key that was decided, plus one
 	faults  []string
 	ordered bool // effects come in order: nothing is refused, or nothing sequenced
+
+	transactional bool // effects come once
 
 	out, dead []brokers.Message
 	lag       int64
@@ -118,7 +124,9 @@ func (h *history) live(blows []blow) {
 }
 
 func (h *history) start() {
-	h.w.startWith(actors.Config{DrainTimeout: time.Second}, actors.Subscription{Policy: h.policy(), Actor: actors.PerKey(func(string) *player { return &player{h} })})
+	h.w.startWith(actors.Config{DrainTimeout: time.Second}, actors.Subscription{
+		Policy: h.policy(), Actor: actors.PerKey(func(string) *player { return &player{h} }), Transactional: h.transactional,
+	})
 }
 
 func (h *history) strike(b blow) {
@@ -234,23 +242,23 @@ func (h *history) fault() string {
 		if !h.ordered {
 			slices.Sort(out[key])
 		}
-		if got := firsts(h.out, key, func(m brokers.Message) string { return string(m.Payload) }, h.ordered); !slices.Equal(got, out[key]) {
+		if got := h.firsts(h.out, key, func(m brokers.Message) string { return string(m.Payload) }, h.ordered); !slices.Equal(got, out[key]) {
 			return fmt.Sprintf("key %d: effects %q, want %q", key, got, out[key])
 		}
-		if got := firsts(h.dead, key, originalID, true); !slices.Equal(got, dead[key]) {
+		if got := h.firsts(h.dead, key, originalID, true); !slices.Equal(got, dead[key]) {
 			return fmt.Sprintf("key %d: dead letters %q, want %q", key, got, dead[key])
 		}
 	}
 	return ""
 }
 
-// firsts are the messages of a key, without repeats.
-func firsts(all []brokers.Message, key int, name func(brokers.Message) string, ordered bool) (names []string) {
+// firsts are the messages of a key, without repeats if there may be any.
+func (h *history) firsts(all []brokers.Message, key int, name func(brokers.Message) string, ordered bool) (names []string) {
 	for _, m := range all {
 		if string(m.Key) != fmt.Sprintf("key %d", key) {
 			continue
 		}
-		if n := name(m); !slices.Contains(names, n) {
+		if n := name(m); h.transactional || !slices.Contains(names, n) {
 			names = append(names, n)
 		}
 	}

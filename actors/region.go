@@ -22,6 +22,7 @@ import (
 type region struct {
 	sub    *subscription
 	part   brokers.Partition
+	stager brokers.Stager // part, if the subscription is Transactional; else nil
 	log    *zap.Logger
 	born   time.Time
 	actor  *actor.PID // the partition actor, parent of the keys' children
@@ -79,6 +80,9 @@ func newRegion(sub *subscription, part brokers.Partition) *region {
 		sched: newScheduler(), track: newTracker(),
 		roomy: make(chan struct{}, 1), quiet: make(chan struct{}, 1),
 		log: sub.log.With(zap.String("topic", part.Topic()), zap.Int32("partition", part.ID())),
+	}
+	if sub.cfg.Transactional {
+		r.stager = part.(brokers.Stager) // as Features.Transactions promises
 	}
 	return r
 }

@@ -82,6 +82,8 @@ func (s *subscription) run(ctx context.Context) error {
 		Group: s.cfg.Group, Topics: s.cfg.Topics, Mode: mode, Start: s.cfg.Start,
 		MaxUnsettled: s.cfg.MaxInFlight + s.cfg.MaxParked,
 		DrainTimeout: s.sys.cfg.DrainTimeout + 2*drainGrace,
+
+		Transactional: s.cfg.Transactional, MaxStaged: s.cfg.MaxStaged, MaxStagedBytes: s.cfg.MaxStagedBytes,
 	})
 	if err != nil {
 		if ctx.Err() != nil {

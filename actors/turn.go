@@ -291,6 +291,10 @@ func (r *region) publishStaged(c *cell, it *item, messages []brokers.Message) bo
 		r.publishLoose(messages)
 		return true
 	}
+	if r.stager != nil {
+		r.enlist(it, messages)
+		return true
+	}
 	if it.fate != fateStashed {
 		it.fate = fateDecided
 	}
@@ -348,6 +352,7 @@ func (r *region) account(t *turn, now int64) (after func()) {
 		r.sched.finish(c, now)
 	}
 	r.settleInstance(t)
+	r.overstaged()
 	r.acknowledge(now, r.solo) // so that a crash of the next suspect is not laid to this one
 	r.solo = false
 	r.tellRoom()

@@ -173,18 +173,37 @@ func (r *region) discard(t *turn, now int64) {
 // bury sends the head to the dead-letter topic. The key starts nothing until the
 // broker has confirmed it.
 func (r *region) bury(t *turn) (after func()) {
+	if r.stager != nil {
+		r.buryStaged(t)
+		return nil
+	}
 	c := t.cell
 	it := r.sched.pop(c)
-	place := r.place(it)
-	info := supervision.NewLetter(t.failure, t.verdict)
-	info.Group, info.Host, info.Broker = place.Group, r.sub.sys.host, r.sub.cfg.Broker.Name()
-	letter := supervision.Encode(it.message, info, r.sub.cfg.Policy.DeadLetter)
-	brief := supervision.Encode(it.message, info.Brief(), r.sub.cfg.Policy.DeadLetter)
+	letter, brief := r.deadLetters(it, t)
 	c.mend(&r.timers)
 	c.burying = true
 	r.sched.wait(c, false)
 	d := r.newDecision(c, it, []brokers.Message{letter}, true)
-	d.buried = &DeadLettered{Place: place, Failure: t.failure, Reason: t.verdict.Reason, Took: t.took}
+	d.buried = r.deadLettered(it, t)
 	d.brief = &brief
 	return func() { d.send() }
+}
+
+// deadLetters makes the letter of a message, and one with less about the failure.
+func (r *region) deadLetters(it *item, t *turn) (letter, brief brokers.Message) {
+	info := supervision.NewLetter(t.failure, t.verdict)
+	info.Group, info.Host, info.Broker = r.sub.cfg.Group, r.sub.sys.host, r.sub.cfg.Broker.Name()
+	to := r.sub.cfg.Policy.DeadLetter
+	return supervision.Encode(it.message, info, to), supervision.Encode(it.message, info.Brief(), to)
+}
+
+func (r *region) deadLettered(it *item, t *turn) *DeadLettered {
+	return &DeadLettered{Place: r.place(it), Failure: t.failure, Reason: t.verdict.Reason, Took: t.took}
+}
+
+// tellBuried tells of a dead letter.
+func (r *region) tellBuried(b *DeadLettered) {
+	r.sub.counts.deadLettered.Add(1)
+	r.observe(func() Event { return *b })
+	r.logFailure("message dead-lettered", b.Failure, zap.String("reason", b.Reason), zap.Int64("offset", b.Offset))
 }

@@ -126,7 +126,11 @@ func (s *subscription) Accept(ctx context.Context) (brokers.Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &partition{Partition: p, sub: s, open: make(map[int64]*brokers.Message)}, nil
+	recorded := &partition{Partition: p, sub: s, open: make(map[int64]*brokers.Message)}
+	if stager, ok := p.(brokers.Stager); ok {
+		return &stagingPartition{partition: recorded, stager: stager}, nil
+	}
+	return recorded, nil
 }
 
 // partition records what it delivers again, and each message that it is told is

@@ -150,3 +150,27 @@ func TestRunPrints(t *testing.T) {
 		t.Errorf("printed %q, ran %d times: %v", all[:n], times, err)
 	}
 }
+
+// What a Transactional subscription has staged is published with its
+// acknowledgement, also in the record.
+func TestTransactionalIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kit := actortest.New(t, actors.Subscription{
+			Transactional: true,
+			Actor: actors.Shared(actors.HandlerFunc(func(ctx *actors.Context) error {
+				if string(ctx.Key()) == "slow" {
+					<-time.After(time.Minute)
+				}
+				return ctx.Publish("out", ctx.Event().Payload)
+			})),
+		})
+		kit.Publish("slow", []byte("1"))
+		kit.Publish("quick", []byte("2"))
+		kit.Broker().Topic("out").ExpectNone(59 * time.Second)
+		for _, want := range []string{"1", "2"} {
+			if got := kit.Broker().Topic("out").Receive(1)[0].Value.(brokers.Message); string(got.Payload) != want {
+				t.Errorf("published %q; want %q", got.Payload, want)
+			}
+		}
+	})
+}

@@ -141,8 +141,8 @@ func (g *group) recall(e *epoch) {
 func (g *group) grant(at slot, s *share, heir *subscription) {
 	number := g.server.epochs.Add(1)
 	window := heir.cfg.MaxUnsettled
-	if g.server.cfg.CumulativeOnly {
-		window = 0
+	if g.server.cfg.CumulativeOnly || heir.cfg.Transactional {
+		window = 0 // what is settled above a gap would count
 	}
 	s.owner = newEpoch(heir, s, at.topic, at.id, number, newStream(s, number, window))
 	heir.offer(s.owner)

@@ -87,6 +87,9 @@ func (e *epoch) route() {
 // returns false. It needs acks.mu.
 func (e *epoch) transact(upTo int64) bool {
 	st := &e.acks.stage
+	if held, _ := e.server().faults.publishes.state(); held != nil {
+		return false
+	}
 	messages := st.buffer.Below(upTo + 1)
 	choose := brokers.ByKey(brokers.MessageKey)
 	for i := range messages {

@@ -20,9 +20,11 @@ import (
 //     tenure at a time; one that was taken over starts nothing more.
 //   - An acknowledgement covers only what was handled in its tenure.
 //   - What was handled is handled again only if something was broken at the
-//     time, or soon after.
+//     time, or soon after; in transactions also by the next tenure, if the
+//     low-water mark had not passed it.
 //   - What a handler published is stored if its message was settled, and in the
-//     order of those.
+//     order of those; once, and only if it was settled, where that was in
+//     transactions.
 func Check(h History, limits Limits) Verdict {
 	c := newChecker(h, limits)
 	for i := range h.Records {
@@ -63,6 +65,7 @@ type partitionState struct {
 	taken  map[tenure]int64 // former owners, and when the next one first started something
 	epochs map[string]uint64
 	open   []*handling
+	acked  int64 // the highest low-water mark of any tenure
 }
 
 // tenureState is what happened to the keys of a tenure.
@@ -145,7 +148,7 @@ func (k *keyState) skip() {
 func (c *checker) partition(id int32) *partitionState {
 	p := c.partitions[id]
 	if p == nil {
-		p = &partitionState{taken: map[tenure]int64{}, epochs: map[string]uint64{}}
+		p = &partitionState{taken: map[tenure]int64{}, epochs: map[string]uint64{}, acked: brokers.NoOffset}
 		c.partitions[id] = p
 	}
 	return p
@@ -211,8 +214,9 @@ func (c *checker) ended(r *Record) {
 
 // acked judges an acknowledgement by what its tenure has not settled.
 func (c *checker) acked(r *Record) {
-	t := c.tenure(r)
+	t, p := c.tenure(r), c.partition(r.Partition)
 	t.acked = max(t.acked, r.Offset)
+	p.acked = max(p.acked, t.acked)
 	for _, offset := range slices.Sorted(maps.Keys(t.pending)) {
 		if offset > t.acked {
 			return

@@ -208,6 +208,37 @@ func TestCheckEffects(t *testing.T) {
 	}
 }
 
+// What was published in transactions is there once, and only if it counts.
+func TestCheckEffectsOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		script string
+		stored []int
+		says   string
+	}{
+		"all, in order":              {script: "a1 +k0 .k0 +k1 .k1 +k2 .k2", stored: []int{0, 1, 2}},
+		"handled again":              {script: "*x a1 +k0 .k0 +k1 .k1 lost a2 +k0 .k0 +k1 .k1 +k2 .k2 /x", stored: []int{0, 1, 2}},
+		"handed over above the mark": {script: "a1 +k0 .k0 +k1 .k1 ^0 b1 +k1 .k1 +k2 .k2", stored: []int{0, 1, 2}},
+		"below the mark":             {script: "a1 +k0 .k0 +k1 .k1 ^1 b1 +k1 .k1 +k2 .k2", stored: []int{0, 1, 2}, says: "repeated: started k/1"},
+		"not of what is left":        {script: "*x a1 +k0 .k0 +k1 .k1 fresh1 +k1 .k1 +k2 .k2 /x", stored: []int{0}},
+		"twice":                      {script: "*x a1 +k0 .k0 lost a2 +k0 .k0 +k1 .k1 +k2 .k2 /x", stored: []int{0, 0, 1, 2}, says: "number 0 published is there twice"},
+		"of what is left":            {script: "*x a1 +k0 .k0 +k1 .k1 fresh1 +k1 .k1 +k2 .k2 /x", stored: []int{0, 1}, says: "number 1 published is there, and it was not settled"},
+		"lost":                       {script: "a1 +k0 .k0 +k1 .k1 +k2 .k2", stored: []int{0, 2}, says: "number 1 published is nowhere"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := chaos.Check(chaos.History{
+				Sent: sent("k", "ccc"), Records: parse(t, c.script), Effects: map[string][]int{"k": c.stored}, Once: true,
+			}, chaos.Limits{})
+			err := v.Err()
+			if c.says == "" && err != nil {
+				t.Errorf("fault in a history without one: %v", err)
+			}
+			if c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says)) {
+				t.Errorf("faults are\n\t%v\nwant one that says %q", err, c.says)
+			}
+		})
+	}
+}
+
 // A flood of one fault leaves room for the others.
 func TestCheckBounds(t *testing.T) {
 	var script strings.Builder

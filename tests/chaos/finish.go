@@ -42,7 +42,9 @@ func (f *field) judge() Verdict {
 		return errors.Join(err, fresh.failure())
 	})
 	f.update()
-	v := Check(History{Sent: f.workload.state(), Records: f.records, Effects: f.stored()}, f.target.Limits)
+	v := Check(History{
+		Sent: f.workload.state(), Records: f.records, Effects: f.stored(), Once: f.target.Transactional,
+	}, f.target.Limits)
 	f.Log(v.String())
 	f.noErr(v.Err())
 	return v
@@ -67,13 +69,16 @@ func (f *field) stored() map[string][]int {
 const lastWords = "end"
 
 // read reads what the group's position on a topic still has a fresh member be
-// given, all partitions at once.
+// given, all partitions at once. Like the members, it is transactional where they
+// were, which ends what killed ones have left open.
 func (f *field) read(topic string, take func(*brokers.Message) error) {
 	f.Helper()
 	ctx, cancel := context.WithTimeout(f.Context(), patience)
 	defer cancel()
 	f.ok(f.endPartitions(ctx, topic))
-	sub, err := f.direct.Subscribe(ctx, brokers.SubscriptionConfig{Group: f.group, Topics: []string{topic}})
+	sub, err := f.direct.Subscribe(ctx, brokers.SubscriptionConfig{
+		Group: f.group, Topics: []string{topic}, Transactional: f.target.Transactional,
+	})
 	f.ok(err)
 	defer func() { f.noErr(sub.Close(ctx)) }()
 	var reading sync.WaitGroup

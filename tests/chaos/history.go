@@ -22,6 +22,9 @@ type History struct {
 	// Effects has the numbers of each key for which handlers have published
 	// something, in the order in which the broker stored that.
 	Effects map[string][]int
+	// Once: they published in transactions, so that each number is there once if
+	// its message is settled, and else not at all.
+	Once bool
 }
 
 // Fresh is the member that reads what is left at the end. It publishes nothing.

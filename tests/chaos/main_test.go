@@ -11,10 +11,12 @@ import (
 
 // targets are all drivers that are tested. A member process finds its own here.
 var targets = map[string]func() chaos.Target{
-	"kafka":  kafkaTarget,
-	"memory": memoryTarget,
-	"nats":   natsTarget,
-	"nats3":  nats3Target,
+	"kafka":                kafkaTarget,
+	"kafka transactional":  kafkaTransactional,
+	"memory":               memoryTarget,
+	"memory transactional": memoryTransactional,
+	"nats":                 natsTarget,
+	"nats3":                nats3Target,
 }
 
 func TestMain(m *testing.M) {

@@ -27,6 +27,8 @@ type memberConfig struct {
 	Group   string `json:"group"`
 	// Effort is the longest that a message takes.
 	Effort time.Duration `json:"effort"`
+	// Transactional members publish in transactions.
+	Transactional bool `json:"transactional"`
 }
 
 // member is a system of this process that handles the workload.
@@ -50,7 +52,7 @@ func newMember(cfg memberConfig, broker brokers.Broker, journal *journal) (*memb
 	}
 	return m, actors.Subscription{
 		Group: cfg.Group, Broker: broker, Topics: []string{cfg.Topic},
-		Actor: actors.Shared(m.handler),
+		Actor: actors.Shared(m.handler), Transactional: cfg.Transactional,
 		Policy: supervision.Policy{
 			Backoff: supervision.Exponential(20*time.Millisecond, 200*time.Millisecond),
 			// A message that is delivered often kills nobody here.

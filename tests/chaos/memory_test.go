@@ -12,6 +12,17 @@ import (
 
 func TestMemory(t *testing.T) { chaos.Run(t, "memory", memoryTarget) }
 
+// The same in transactions.
+func TestMemoryTransactional(t *testing.T) {
+	chaos.Run(t, "memory transactional", memoryTransactional)
+}
+
+func memoryTransactional() chaos.Target {
+	target := memoryTarget()
+	target.Transactional = true
+	return target
+}
+
 // memoryTarget is a server of this process. It knows no leases: what is lost is
 // another's at once, so handlers of the former owner have some slack.
 func memoryTarget() chaos.Target {

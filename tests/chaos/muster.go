@@ -69,7 +69,7 @@ func (f *field) config(name, address string) memberConfig {
 	return memberConfig{
 		Target: f.targetName, Address: address, Name: name,
 		Journal: f.journal.file.Name(), Topic: f.topic, Effects: f.effects, Group: f.group,
-		Effort: f.target.effort(),
+		Effort: f.target.effort(), Transactional: f.target.Transactional,
 	}
 }
 

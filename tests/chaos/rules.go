@@ -104,6 +104,9 @@ func (c *checker) double(r *Record, last *handling) bool {
 // repeats judges the start of what was handled before.
 func (c *checker) repeats(r *Record, k *keyState) {
 	at, handled := k.handled[r.Number]
+	if c.history.Once && r.Offset > c.partition(r.Partition).acked {
+		return
+	}
 	if handled && !c.limits.Doubles && !c.excused(at) {
 		c.fault(ruleRepeat, "%s, %v after it was handled, and nothing was broken then",
 			r, time.Duration(r.Time-at).Round(time.Millisecond))
@@ -120,9 +123,15 @@ func (c *checker) effects(key string, k *keyState) {
 		if !seen[n] && n < highest {
 			c.fault(ruleEffect, "key %q, what number %d published lies behind that of number %d", key, n, highest)
 		}
+		if seen[n] && c.history.Once {
+			c.fault(ruleEffect, "key %q, what number %d published is there twice", key, n)
+		}
 		seen[n], highest = true, max(highest, n)
 	}
 	for _, n := range slices.Sorted(maps.Keys(k.handled)) {
+		if seen[n] && k.left[n] && c.history.Once {
+			c.fault(ruleEffect, "key %q, what number %d published is there, and it was not settled", key, n)
+		}
 		if !seen[n] && !k.left[n] {
 			c.fault(ruleEffect, "key %q, what number %d published is nowhere, and it was settled", key, n)
 		}

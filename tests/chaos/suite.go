@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -66,23 +67,27 @@ var beside = []scenario{
 // parallel test itself.
 func Run(t *testing.T, name string, target func() Target) {
 	t.Helper()
-	for _, s := range alone {
+	for _, s := range target().chosen(alone) {
 		t.Run(s.name, func(t *testing.T) { s.runOn(newField(t, name, target())) })
 	}
 	t.Run("Beside", func(t *testing.T) {
+		all := slices.Clone(beside)
 		for blow := range target().Blows {
-			beside := scenario{"Blow/" + blow, 0, func(f *field) { ownBlow(f, blow) }}
-			t.Run(beside.name, func(t *testing.T) {
-				t.Parallel()
-				beside.runOn(newField(t, name, target()))
-			})
+			all = append(all, scenario{"Blow/" + blow, 0, func(f *field) { ownBlow(f, blow) }})
 		}
-		for _, s := range beside {
+		for _, s := range target().chosen(all) {
 			t.Run(s.name, func(t *testing.T) {
 				t.Parallel()
 				s.runOn(newField(t, name, target()))
 			})
 		}
+	})
+}
+
+// chosen are those of scenarios that are to be run.
+func (target Target) chosen(scenarios []scenario) []scenario {
+	return slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool {
+		return target.Only != nil && !slices.Contains(target.Only, s.name)
 	})
 }
 

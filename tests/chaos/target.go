@@ -37,6 +37,11 @@ type Target struct {
 	// which is nil if there is nothing to be mended. Default to none.
 	Blows map[string]func(ctx context.Context, topic, group string) (mend func(), err error)
 
+	// Transactional has members publish in transactions: what they published is
+	// there once. Defaults to false.
+	Transactional bool
+	// Only are the scenarios to run, by name. Defaults to all.
+	Only []string
 	// Unsure says that the driver calls unknown what was given up though it was not
 	// sent: it has no way back for what it was handed. Defaults to false.
 	Unsure bool
