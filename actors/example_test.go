@@ -95,6 +95,43 @@ func ExampleDurable() {
 	// stored: {"Owed":12}
 }
 
+// Invoices count with the orders that they are for, once, also if an order is
+// handled again. On Kafka it is the same.
+func ExampleSubscription_transactional() {
+	broker := memory.New(memory.Config{Partitions: 1})
+	publishOrder(broker, "1", `7`)
+	publishOrder(broker, "2", `5`)
+	ctx, stop := context.WithCancel(context.Background())
+	system, err := actors.NewSystem(
+		actors.Config{Observe: func(e actors.Event) {
+			if acked, ok := e.(actors.Acknowledged); ok && acked.UpTo == 1 {
+				stop()
+			}
+		}},
+		actors.Subscription{
+			Group: "billing", Broker: broker, Topics: []string{"orders"}, Transactional: true,
+			Actor: actors.Shared(actors.HandlerFunc(func(ctx *actors.Context) error {
+				return ctx.Publish("invoices", fmt.Appendf(nil, "%s owes %s", ctx.Key(), ctx.Event().Payload))
+			})),
+		},
+	)
+	if err != nil {
+		panic(err)
+	}
+	if _, err := system.Run(ctx); err != nil {
+		panic(err)
+	}
+	for _, invoice := range broker.Server().Messages("invoices") {
+		fmt.Println(string(invoice.Payload))
+	}
+	if err := broker.Close(); err != nil {
+		panic(err)
+	}
+	// Output:
+	// ann owes 7
+	// ann owes 5
+}
+
 func publishOrder(broker *memory.Broker, id, payload string) {
 	publisher, err := broker.Publisher(brokers.PublisherConfig{})
 	if err != nil {

@@ -158,7 +158,7 @@ func TestTransactionalIsRecorded(t *testing.T) {
 		kit := actortest.New(t, actors.Subscription{
 			Transactional: true,
 			Actor: actors.Shared(actors.HandlerFunc(func(ctx *actors.Context) error {
-				if string(ctx.Key()) == "slow" {
+				if ctx.Key() == "slow" {
 					<-time.After(time.Minute)
 				}
 				return ctx.Publish("out", ctx.Event().Payload)

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/line"
 	"github.com/troupe-go/troupe/brokers/kafka"
 )
 
@@ -42,13 +43,22 @@ func TestNodesKilled(t *testing.T) {
 	})
 }
 
-// The only node is killed and started again: the same holds.
+// The only node is killed and started again: the same holds, and what members copy
+// in transactions meanwhile is there once.
 func TestServerKilled(t *testing.T) {
 	server := ownServers(t, "TEST_KAFKA_URL")
 	publishThrough(t, kafka.Config{Seeds: server}, func(goOn func(int64)) {
-		services(t, "kill", "kafka")
-		services(t, "start", "kafka")
-		goOn(1500)
+		copyThrough(t, 3, func(t *testing.T, join func() (*copier, *line.Line), goOnCopying func(int64)) {
+			one, _ := join()
+			two, _ := join()
+			goOnCopying(300)
+			services(t, "kill", "kafka")
+			services(t, "start", "kafka")
+			goOn(1500)
+			goOnCopying(300)
+			one.stop(t)
+			two.stop(t)
+		})
 	})
 }
 

@@ -38,6 +38,15 @@
 //
 // # Transactions
 //
+// A subscription that is Transactional consumes, processes and produces: what its
+// members stage ([brokers.Stager]) for the messages of a partition, and the group's
+// position behind them, are committed in one transaction each AckInterval, or at
+// once when the partition is given back. Each group, topic and partition has a
+// transactional id, "group/topic/partition", whose next owner aborts what the one
+// before has left open, before it asks for the position: access control has to allow
+// ids that begin with the group's name. A rebalance that gets in between has the
+// transaction aborted and made again, under the new membership.
+//
 // A [Transactor] publishes messages and positions of a consumer group that count
 // as a whole or not at all, and fences the one before it of the same id. Of
 // "exactly once" can be spoken here only, and for what stays within the cluster.

@@ -17,6 +17,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(stageChildEnv); text != "" {
+		beStageChild(text)
+		return
+	}
 	flag.Parse()
 	// They wait for the cluster, and not for a processor.
 	if err := flag.Set("test.parallel", "8"); err != nil {

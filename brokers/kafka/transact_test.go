@@ -63,15 +63,21 @@ func committed(t *testing.T, topic string, want ...string) {
 // position is a group's committed offset of partition 0.
 func position(t *testing.T, group, topic string) int64 {
 	t.Helper()
+	return positionIn(t, group, topic, 0)
+}
+
+// positionIn is a group's committed offset of a partition.
+func positionIn(t *testing.T, group, topic string, partition int32) int64 {
+	t.Helper()
 	request := kmsg.NewPtrOffsetFetchRequest()
 	request.Group, request.RequireStable = group, true
 	one := kmsg.NewOffsetFetchRequestTopic()
-	one.Topic, one.Partitions = topic, []int32{0}
+	one.Topic, one.Partitions = topic, []int32{partition}
 	request.Topics = append(request.Topics, one)
 	g := kmsg.NewOffsetFetchRequestGroup()
 	g.Group = group
 	gt := kmsg.NewOffsetFetchRequestGroupTopic()
-	gt.Topic, gt.Partitions = topic, []int32{0}
+	gt.Topic, gt.Partitions = topic, []int32{partition}
 	g.Topics = append(g.Topics, gt)
 	request.Groups = append(request.Groups, g)
 	c := reader(t)
