@@ -119,13 +119,16 @@ func (f *feed) settlePrefix(a brokers.Ack) {
 	f.refill()
 }
 
-// acknowledge has one message acknowledged, which was not fetched. It needs f.mu.
+// acknowledge has one message acknowledged, which was not fetched. While the feed
+// collects what is unacknowledged nothing may lessen that. It needs f.mu.
 func (f *feed) acknowledge(seq uint64) {
 	if f.lane.prefix() {
 		return // there may be a gap below it
 	}
 	f.acks.due = append(f.acks.due, seq)
-	f.scheduleAcks()
+	if f.flowing {
+		f.scheduleAcks()
+	}
 }
 
 // scheduleAcks sees to it that acks.due is sent. It needs f.mu.

@@ -88,6 +88,9 @@ func (f *feed) lookAfter(ctx context.Context) (next time.Duration, err error) {
 	case pinned(info) != "":
 		return watchPinned, nil
 	case info.NumAckPending == 0:
+		if info.NumPending == 0 {
+			f.wake()
+		}
 		return watchIdle, nil
 	}
 	if f.lane.prefix() {
@@ -258,6 +261,9 @@ func (f *feed) flow() {
 	slices.SortFunc(f.queue, func(a, b brokers.Message) int { return int(a.Offset - b.Offset) })
 	f.flowing = true
 	f.seen = nil
+	if len(f.acks.due) > 0 {
+		f.scheduleAcks()
+	}
 	f.refill()
 	f.signal()
 }

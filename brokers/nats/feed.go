@@ -40,6 +40,7 @@ type feed struct {
 	err      error         // why it is over
 	delivery *Delivery
 	memory   *memory // what an epoch before this one has settled
+	wakes    int     // how often it woke the partition; the lane's
 
 	pin      string
 	consumer uint64 // consumer sequence of the last delivery
@@ -154,9 +155,10 @@ func (f *feed) receive(m *nats.Msg) {
 	switch {
 	case f.flowing && d.seq <= f.highest:
 		f.repeated(d.seq)
-	case f.memory.settled(d.seq):
+	case wakes(m), f.memory.settled(d.seq):
 		f.note(d.seq)
 		f.acknowledge(d.seq)
+		f.refill()
 	case f.note(d.seq):
 		if f.lane.prefix() {
 			d.count = 0 // the server forgets it when the consumer is rewound

@@ -161,8 +161,14 @@ func (b *Broker) give(ctx context.Context, cfg StreamReader, msg jetstream.Msg, 
 	if err != nil {
 		return fmt.Errorf("nats: read stream %q: %w", cfg.Stream, err)
 	}
-	m := decode(&nats.Msg{Header: msg.Headers(), Data: msg.Data()},
-		delivery{count: int(meta.NumDelivered), seq: meta.Sequence.Stream, time: meta.Timestamp.UnixNano()}, cfg.Stream)
+	raw := &nats.Msg{Header: msg.Headers(), Data: msg.Data()}
+	if wakes(raw) { // in the stream of a topic
+		if cfg.Durable == "" {
+			return nil
+		}
+		return msg.Ack()
+	}
+	m := decode(raw, delivery{count: int(meta.NumDelivered), seq: meta.Sequence.Stream, time: meta.Timestamp.UnixNano()}, cfg.Stream)
 	m.Topic = msg.Subject()
 	if cfg.Durable == "" {
 		return handle(ctx, &m)

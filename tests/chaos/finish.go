@@ -81,15 +81,22 @@ func (f *field) read(topic string, take func(*brokers.Message) error) {
 	})
 	f.ok(err)
 	defer func() { f.noErr(sub.Close(ctx)) }()
+	var owned []brokers.Partition
 	var reading sync.WaitGroup
-	defer reading.Wait()
+	defer func() {
+		reading.Wait()
+		for _, p := range owned { // not before: it might be offered again
+			f.noErr(p.Close(ctx))
+		}
+	}()
 	for range partitions {
 		p, err := sub.Accept(ctx)
 		if err != nil {
 			f.Errorf("the fresh member was not given every partition of %q: %v", topic, err)
 			return
 		}
-		reading.Go(func() { f.noErr(errors.Join(readPartition(ctx, p, take), p.Close(ctx))) })
+		owned = append(owned, p)
+		reading.Go(func() { f.noErr(readPartition(ctx, p, take)) })
 	}
 }
 
