@@ -66,8 +66,11 @@ func (l *lane) checked(c jetstream.Consumer, err error) (*jetstream.ConsumerInfo
 	l.sub.b.link.answered()
 	info := c.CachedInfo()
 	cfg := &info.Config
+	if have := filtersOf(cfg); !slices.Equal(have, l.filters) {
+		return nil, fmt.Errorf("%w: %q of stream %q reads %q, not %q", errOtherKind, l.consumer, l.topic.stream, have, l.filters)
+	}
 	if cfg.AckPolicy != l.ackPolicy() || cfg.PriorityPolicy != jetstream.PriorityPolicyPinned ||
-		!slices.Contains(cfg.PriorityGroups, pinGroup) || cfg.FilterSubject != l.subject {
+		!slices.Contains(cfg.PriorityGroups, pinGroup) {
 		return nil, fmt.Errorf("%w: %q of stream %q", errOtherKind, l.consumer, l.topic.stream)
 	}
 	l.noteFloor(info.AckFloor.Stream)
@@ -81,7 +84,7 @@ func (l *lane) create(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	cfg := l.config()
 	first := l.firstKnown()
 	if first > 0 {
-		cfg.DeliverPolicy = jetstream.DeliverAllPolicy // others cannot be reset
+		cfg.DeliverPolicy, cfg.OptStartSeq, cfg.OptStartTime = jetstream.DeliverAllPolicy, 0, nil // others cannot be reset
 	}
 	info, err := l.checked(l.sub.b.js.CreateConsumer(ctx, l.topic.stream, cfg))
 	if errors.Is(err, jetstream.ErrConsumerExists) {
@@ -103,7 +106,6 @@ func (l *lane) create(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 func (l *lane) config() jetstream.ConsumerConfig {
 	cfg := jetstream.ConsumerConfig{
 		Durable:        l.consumer,
-		FilterSubject:  l.subject,
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
 		AckPolicy:      l.ackPolicy(),
 		AckWait:        l.sub.b.cfg.AckWait,
@@ -113,6 +115,11 @@ func (l *lane) config() jetstream.ConsumerConfig {
 		PriorityGroups: []string{pinGroup},
 		PinnedTTL:      l.sub.b.cfg.PinnedTTL,
 		Metadata:       map[string]string{"troupe.group": l.sub.cfg.Group},
+	}
+	setFilters(&cfg, l.filters)
+	if l.topic.mapped != nil && l.topic.mapped.Sequence > 0 {
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, l.topic.mapped.Sequence
+		return cfg
 	}
 	switch l.sub.cfg.Start {
 	case brokers.StartEarliest:

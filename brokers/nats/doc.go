@@ -47,6 +47,13 @@
 // their replies ([brokers.Requests]) go that way too, on subjects below
 // troupe.requests.
 //
+// # Streams of others
+//
+// [Broker.MapStream] makes a stream that other programs made and publish to a
+// topic of one partition: subscriptions read it with all that holds for topics,
+// and actors of keys handle it, by a token of its subjects for one.
+// [Broker.ReadStream] gives it to a function, without a group.
+//
 // # What is stored how
 //
 // The table in the comment of package brokers says how each field of a message

@@ -163,7 +163,11 @@ func (f *feed) receive(m *nats.Msg) {
 		if f.lane.prefix() {
 			d.count = 0 // the server forgets it when the consumer is rewound
 		}
-		f.enqueue(decode(m, d, f.delivery.Stream))
+		out := decode(m, d, f.delivery.Stream)
+		if f.lane.mapped {
+			out.RoutingKey = m.Subject
+		}
+		f.enqueue(out)
 	}
 	f.signal()
 }

@@ -18,8 +18,9 @@ type lane struct {
 	sub      *subscription
 	slot     balance.Slot
 	consumer string
-	subject  string // of the partition's messages
-	next     string // where pulls are sent
+	filters  []string // the subjects of the partition's messages
+	mapped   bool     // of a stream that others made
+	next     string   // where pulls are sent
 	unpin    string
 	topic    topic // set anew at each attempt to own
 
@@ -39,8 +40,9 @@ type lane struct {
 func newLane(s *subscription, slot balance.Slot, t topic) *lane {
 	l := &lane{
 		sub: s, slot: slot, topic: t,
-		consumer:  partitionConsumer(s.cfg.Group, slot.Partition),
-		subject:   partitionSubject(slot.Topic, slot.Partition),
+		consumer:  t.consumer(s.cfg.Group, slot.Partition),
+		filters:   t.filters(slot.Partition),
+		mapped:    t.mapped != nil,
 		recovered: make(chan struct{}, 1),
 	}
 	l.next = "$JS.API.CONSUMER.MSG.NEXT." + t.stream + "." + l.consumer

@@ -62,5 +62,8 @@ func partitionConsumer(group string, partition int32) string {
 	return token(group) + "-p" + strconv.Itoa(int(partition))
 }
 
+// streamConsumer is the durable consumer of a group for a stream that others made.
+func streamConsumer(group, topic string) string { return token(group) + "-of-" + token(topic) }
+
 // membersSubject is where the members of a group tell each other what they own.
 func membersSubject(group string) string { return "troupe.members." + token(group) }

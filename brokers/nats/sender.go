@@ -68,6 +68,9 @@ func newSender(b *Broker) *sender {
 // Partitions implements [brokers.Sender]. While the server does not answer it
 // asks again, for as long as the publisher's caller waits.
 func (s *sender) Partitions(ctx context.Context, name string) (int, error) {
+	if s.b.topics.mapped(name) != nil {
+		return 0, fmt.Errorf("%w: Message.Topic %q is a stream that others made", brokers.ErrInvalid, name)
+	}
 	for failures := 0; ; failures++ {
 		found, err := s.b.topics.get(ctx, name)
 		if err == nil || !unanswered(err) {

@@ -33,7 +33,24 @@ type topic struct {
 	name       string
 	stream     string
 	partitions int
-	created    time.Time // tells a stream from one of the same name before it
+	created    time.Time    // tells a stream from one of the same name before it
+	mapped     *StreamTopic // of a stream that others made
+}
+
+// filters are the subjects of a partition; none means all of the stream.
+func (t topic) filters(partition int32) []string {
+	if t.mapped != nil {
+		return t.mapped.Filters
+	}
+	return []string{partitionSubject(t.name, partition)}
+}
+
+// consumer is the name of a group's consumer for a partition.
+func (t topic) consumer(group string, partition int32) string {
+	if t.mapped != nil {
+		return streamConsumer(group, t.name)
+	}
+	return partitionConsumer(group, partition)
 }
 
 // topics knows the topics that were asked for. The partition count of a stream
@@ -42,9 +59,27 @@ type topics struct {
 	b     *Broker
 	mu    sync.Mutex
 	known map[string]topic
+	// streams are what MapStream was told, by topic.
+	streams map[string]*StreamTopic
 }
 
-func newTopics(b *Broker) *topics { return &topics{b: b, known: map[string]topic{}} }
+func newTopics(b *Broker) *topics {
+	return &topics{b: b, known: map[string]topic{}, streams: map[string]*StreamTopic{}}
+}
+
+func (t *topics) mapStream(cfg StreamTopic) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.streams[cfg.Topic] = &cfg
+	delete(t.known, cfg.Topic)
+}
+
+// mapped returns what MapStream was told of a topic; nil if nothing.
+func (t *topics) mapped(name string) *StreamTopic {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.streams[name]
+}
 
 // cached returns a topic that was asked for before.
 func (t *topics) cached(name string) (topic, bool) {
@@ -83,13 +118,22 @@ func (t *topics) fetch(ctx context.Context, name string) (topic, error) {
 	}
 	ctx, cancel := t.b.request(ctx)
 	defer cancel()
-	stream, err := t.b.js.Stream(ctx, token(name))
+	mapped, of := t.mapped(name), token(name)
+	if mapped != nil {
+		of = mapped.Stream
+	}
+	stream, err := t.b.js.Stream(ctx, of)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		t.forget(name)
 		return topic{}, fmt.Errorf("%w: %q", brokers.ErrUnknownTopic, name)
 	}
 	if err != nil {
 		return topic{}, t.failure(name, err)
+	}
+	if mapped != nil {
+		found := topic{name: name, stream: of, partitions: 1, created: stream.CachedInfo().Created, mapped: mapped}
+		t.remember(found)
+		return found, nil
 	}
 	found, err := topicOf(name, stream.CachedInfo())
 	if err == nil {
@@ -123,6 +167,8 @@ func (t *topics) ensure(ctx context.Context, cfg brokers.TopicConfig) error {
 	switch {
 	case cfg.Name == "":
 		return fmt.Errorf("%w: TopicConfig.Name is empty", brokers.ErrInvalid)
+	case t.mapped(cfg.Name) != nil:
+		return fmt.Errorf("%w: TopicConfig.Name: %q is a stream that others made", brokers.ErrInvalid, cfg.Name)
 	case cfg.Partitions < 1 || cfg.Partitions > maxPartitions:
 		return fmt.Errorf("%w: TopicConfig.Partitions is %d; want 1 to %d", brokers.ErrInvalid, cfg.Partitions, maxPartitions)
 	}

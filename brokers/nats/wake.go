@@ -17,11 +17,11 @@ const (
 
 // wake has the server pin a member.
 func (f *feed) wake() {
-	if f.wakes == mostWakes {
+	if f.wakes == mostWakes || f.lane.mapped {
 		return
 	}
 	f.wakes++
-	m := nats.NewMsg(f.lane.subject)
+	m := nats.NewMsg(f.lane.filters[0])
 	m.Header[wakeHeader] = []string{token(f.lane.sub.cfg.Group)}
 	m.Header[ttlHeader] = []string{wakeTTL}
 	_ = f.nc.PublishMsg(m) // it fails only without a connection, after which this is tried again
