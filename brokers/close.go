@@ -11,8 +11,8 @@ import (
 // From its start on Publish, PublishAsync and whoever waits for room get
 // [ErrClosed].
 //
-// When ctx ends first, what was not handed to the driver is withdrawn and
-// NotSent, what was is Unknown: each is reported as ever, a callback perhaps
+// When ctx ends first, what was not sent, as far as the driver can tell, is
+// withdrawn and NotSent, the rest is Unknown: each is reported as ever, a callback perhaps
 // after Close has returned. The error then says how many they were.
 //
 // Close may be called again, also while another Close waits: the first ctx that

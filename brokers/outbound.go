@@ -39,6 +39,7 @@ type Outbound struct {
 	links   [linkages]link
 	place   place
 	out     bool // the driver has it
+	begun   bool // and may have sent it, if it is a Holder
 	settled bool // what became of it is final
 	told    bool // and was reported
 	unsure  bool // an attempt may have been stored
@@ -190,7 +191,7 @@ func (o *Outbound) late(now time.Duration) bool {
 // gaveUp is the error of a message that is not sent any more because of cause.
 func (o *Outbound) gaveUp(cause error) *SendError {
 	e := notSent(cause)
-	if o.out || o.unsure {
+	if o.out && (o.begun || !o.publisher.holds) || o.unsure {
 		e.Outcome = Unknown
 	}
 	if t := o.trouble; t != nil && t.err != nil {

@@ -25,8 +25,8 @@ type call struct {
 // order of msgs.
 //
 // It sends again what fails for a reason that may pass, until ctx ends: a ctx
-// without an end waits for ever. What was not handed to the driver by then is
-// withdrawn and NotSent; what was is Unknown. If any message was not confirmed
+// without an end waits for ever. What was not sent by then, as far as the driver
+// can tell, is withdrawn and NotSent; the rest is Unknown. If any message was not confirmed
 // the error is a [*PublishError], which names them, and their receipts are zero.
 // A message that breaks a rule (see [Check]) is Refused; its neighbours go on.
 func (p *Publisher) Publish(ctx context.Context, msgs ...Message) ([]Receipt, error) {

@@ -31,6 +31,7 @@ type Publisher struct {
 	sender    Sender
 	cfg       PublisherConfig
 	sequenced bool // the driver keeps the order and retries
+	holds     bool // the driver says what it sends: see Holder
 	byKey     *byKey
 	seed      maphash.Seed
 	born      time.Time // the zero of now
@@ -85,6 +86,7 @@ func NewPublisher(sender Sender, features Features, cfg PublisherConfig) (*Publi
 		room:      room{messages: cfg.MaxBuffered, bytes: cfg.MaxBufferedBytes},
 		stopped:   make(chan struct{}),
 	}
+	_, p.holds = sender.(Holder)
 	p.byKey, _ = cfg.Partitioner.(*byKey)
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	if cfg.Order == OrderPerKey {

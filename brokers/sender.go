@@ -37,7 +37,7 @@ type Sender interface {
 	Flush()
 	// Close releases what the sender holds. It is called once, after the last
 	// Send and Flush have returned, when nothing is out or the Publisher gave up
-	// waiting: what is still out it has reported Unknown, and the driver may call
+	// waiting: what is still out it has reported, and the driver may call
 	// Done of it or not.
 	Close() error
 }

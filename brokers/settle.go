@@ -5,7 +5,7 @@ import "time"
 // returned takes a message back from the driver.
 func (p *Publisher) returned(o *Outbound, r Receipt, err error) {
 	p.out--
-	o.out = false
+	o.out, o.begun = false, false
 	if o.settled {
 		p.leave(o) // it was given up meanwhile
 		p.discard(o)

@@ -40,7 +40,7 @@ type sender struct {
 }
 
 var (
-	_ brokers.Sender  = (*sender)(nil)
+	_ brokers.Holder  = (*sender)(nil)
 	_ brokers.Staller = (*sender)(nil)
 )
 
@@ -49,6 +49,10 @@ func newSender(b *Broker) *sender {
 	s.ctx, s.cancel = context.WithCancel(b.client.ctx)
 	return s
 }
+
+// HoldsUntilBegin implements [brokers.Holder]: messages wait for their parcel, and
+// parcels for a connection.
+func (s *sender) HoldsUntilBegin() {}
 
 // Partitions implements [brokers.Sender].
 func (s *sender) Partitions(ctx context.Context, name string) (int, error) {

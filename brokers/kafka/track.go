@@ -145,6 +145,15 @@ func (t *track) cleared(n int, blamed bool) {
 	}
 }
 
+// hold puts a parcel back that was never sealed: its messages are not sent, and who
+// gives one up is told so.
+func (t *track) hold() {
+	if p := t.parcel; p.batch == nil {
+		t.parcel = nil
+		t.queue.putBack(p.outs)
+	}
+}
+
 // lost is for a parcel whose place in the sequence the cluster does not accept.
 // A new sequence begins, which keeps what is still on its way out. What may have
 // been stored is unknown; the rest goes on in the new sequence.
@@ -273,7 +282,8 @@ func fateOf(code int16) (fate, error) {
 	switch err {
 	case 0, kafkago.DuplicateSequenceNumber: // it has it, and has forgotten where
 		return fateStored, nil
-	case kafkago.RequestTimedOut, kafkago.NotEnoughReplicasAfterAppend:
+	case kafkago.RequestTimedOut, kafkago.NotEnoughReplicasAfterAppend,
+		kafkago.NotLeaderForPartition, kafkago.KafkaStorageError: // these also of what was appended and waited for replicas
 		return fateDoubt, err
 	case kafkago.MessageSizeTooLarge, kafkago.RecordListTooLarge:
 		return fateRefused, fmt.Errorf("%w: %w", brokers.ErrTooLarge, err)

@@ -184,7 +184,8 @@ func TestFates(t *testing.T) {
 	for code, want := range map[kafkago.Error]fate{
 		0:                                    fateStored,
 		kafkago.DuplicateSequenceNumber:      fateStored,
-		kafkago.NotLeaderForPartition:        fateRetry,
+		kafkago.NotLeaderForPartition:        fateDoubt,
+		kafkago.KafkaStorageError:            fateDoubt,
 		kafkago.UnknownTopicOrPartition:      fateRetry,
 		kafkago.NotEnoughReplicas:            fateRetry,
 		kafkago.NotEnoughReplicasAfterAppend: fateDoubt,

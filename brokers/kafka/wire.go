@@ -110,6 +110,9 @@ func (w *wire) ship(load []*track) {
 	}
 	var frame []byte
 	if err == nil {
+		if load = w.begin(load); len(load) == 0 {
+			return
+		}
 		frame, err = w.frame(x, load)
 	}
 	if err != nil {
@@ -127,6 +130,42 @@ func (w *wire) ship(load []*track) {
 		return
 	}
 	w.settle(load, frame, func(*track) (int16, int64) { return 0, brokers.NoOffset })
+}
+
+// begin takes from parcels that are about to be sealed what nobody wants any more. It
+// returns the tracks that have a parcel still.
+func (w *wire) begin(load []*track) []*track {
+	var dropped []*brokers.Outbound
+	for _, t := range load {
+		if t.parcel.batch != nil {
+			continue
+		}
+		var unwanted []*brokers.Outbound
+		if t.parcel.outs, unwanted = brokers.Begin(t.parcel.outs); len(unwanted) > 0 {
+			t.suspects = 0 // it may be one
+			dropped = append(dropped, unwanted...)
+		}
+	}
+	if len(dropped) == 0 {
+		return load
+	}
+	w.s.mu.Lock()
+	defer w.s.unlock()
+	for _, o := range dropped {
+		w.s.reports = append(w.s.reports, brokers.Result{Outbound: o, Err: &brokers.SendError{Outcome: brokers.NotSent, Err: o.Err()}})
+	}
+	load = slices.DeleteFunc(load, func(t *track) bool {
+		if len(t.parcel.outs) > 0 {
+			return false
+		}
+		t.parcel, t.place = nil, placeIdle
+		w.s.place(t)
+		return true
+	})
+	if len(load) == 0 {
+		w.onWire--
+	}
+	return load
 }
 
 // connect returns the connection, and makes it first if there is none.
@@ -217,6 +256,7 @@ func (w *wire) failed(load []*track, err error) {
 	for _, t := range load {
 		t.place = placeIdle
 		if transient(err) {
+			t.hold()
 			w.s.stick(t, err)
 			continue
 		}

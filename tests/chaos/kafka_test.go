@@ -65,7 +65,6 @@ func kafkaTarget() chaos.Target {
 		},
 		Address: address,
 		Service: "kafka",
-		Unsure:  true,
 		Lease:   3 * time.Second,
 		Resume:  30 * time.Second, // a killed node is let in again when its session has ended
 		Limits:  chaos.Limits{AckLag: 3 * time.Second},

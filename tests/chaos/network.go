@@ -140,14 +140,10 @@ func networkDeadline(f *field) {
 	}
 	for range 6 {
 		f.pass(f.target.Hold / 10)
-		count := f.workload.notSent
-		if f.target.Unsure {
-			count = f.workload.failures
-		}
-		before := count()
+		before := f.workload.notSent()
 		connection, err := cut(f.sender)(f.Context())
 		f.ok(err)
-		f.await("a publish given up while cut off", patience, func() bool { return count() > before })
+		f.await("a publish given up while cut off", patience, func() bool { return f.workload.notSent() > before })
 		f.ok(connection(f.Context()))
 	}
 	cancel()

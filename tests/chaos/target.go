@@ -42,9 +42,6 @@ type Target struct {
 	Transactional bool
 	// Only are the scenarios to run, by name. Defaults to all.
 	Only []string
-	// Unsure says that the driver calls unknown what was given up though it was not
-	// sent: it has no way back for what it was handed. Defaults to false.
-	Unsure bool
 	// Lease is how long an owner that cannot be reached keeps others out.
 	// Defaults to 0.
 	Lease time.Duration

@@ -26,7 +26,6 @@ type workload struct {
 	mu      sync.Mutex
 	sent    map[string][]Outcome
 	refused error
-	failed  int // publishes
 }
 
 func newWorkload(publisher *brokers.Publisher, topic string) *workload {
@@ -100,9 +99,6 @@ func (w *workload) settle(m message, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sent[m.key][m.number] = outcomeOf(err)
-	if err != nil {
-		w.failed++
-	}
 	if failed := (*brokers.SendError)(nil); errors.As(err, &failed) && failed.Outcome == brokers.Refused {
 		w.refused = errors.Join(w.refused, fmt.Errorf("publish %v: %w", m, err))
 	}
@@ -136,13 +132,6 @@ func (w *workload) state() map[string][]Outcome {
 		sent[key] = slices.Clone(sent[key])
 	}
 	return sent
-}
-
-// failures counts publishes that failed, in whatever way.
-func (w *workload) failures() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failed
 }
 
 // notSent counts messages that were given up before they were sent.
