@@ -6,8 +6,8 @@ import "sync"
 // holds is a cache, which ends when it is passivated and when its partition goes
 // to another owner, and the totals must not. This program is one process, and
 // its memory is durable enough. A service keeps such state in a database, in the
-// transaction that remembers which message it has handled; durable actors, which
-// are planned, are to do that for it.
+// transaction that remembers which message it has handled: durable actors do that
+// for it, and for this program with -store.
 //
 // At least once means that a row may come again. The rows of a customer come in
 // order, so an entry that remembers the last row that changed it knows a row

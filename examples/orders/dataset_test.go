@@ -28,7 +28,7 @@ func TestTotalsOfTheDataSet(t *testing.T) {
 			}
 			in, want := dataSet(t, test.part)
 			j, report := work(t, options{faults: test.faults}, in, newBroker(t, memory.Config{DropSettled: true}))
-			same(t, asPrinted(t, j.totals().named()), want)
+			same(t, asPrinted(t, foundBy(t, j).named()), want)
 			t.Log(report)
 		})
 	}

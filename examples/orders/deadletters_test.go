@@ -25,7 +25,7 @@ func TestBadRowsAreDeadLettered(t *testing.T) {
 	}
 	broker := newBroker(t, memory.Config{})
 	j, report := work(t, options{}, inputOf(lines...), broker)
-	if got := j.totals(); got.revenue != 25_500 || got.orders != 1 {
+	if got := foundBy(t, j); got.revenue != 25_500 || got.orders != 1 {
 		t.Errorf("revenue %v, %d orders", got.revenue, got.orders)
 	}
 	if got := report.Groups[returnsGroup]; got.Discarded != 3 {
@@ -67,7 +67,7 @@ func TestUnmatchedCancellationsAreDeadLettered(t *testing.T) {
 	if letter.ErrorMessage != want || string(original.Key) != "17850" || !strings.HasSuffix(original.ID, "/3") {
 		t.Errorf("%q, key %q, id %q", letter.ErrorMessage, original.Key, original.ID)
 	}
-	if got := j.totals(); got.partly != 1 || got.unfound != 1 || got.undone != (undone{5, 63_750}) || got.full != 1 {
+	if got := foundBy(t, j); got.partly != 1 || got.unfound != 1 || got.undone != (undone{5, 63_750}) || got.full != 1 {
 		t.Errorf("%+v", got)
 	}
 }

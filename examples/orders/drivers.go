@@ -11,11 +11,12 @@ import (
 	"github.com/troupe-go/troupe/brokers/memory"
 	"github.com/troupe-go/troupe/brokers/nats"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
+	"github.com/troupe-go/troupe/brokers/rabbitmq"
 )
 
 // drivers are the brokers that -broker can name.
 func drivers() []brokers.Driver {
-	return []brokers.Driver{memory.Driver, nats.Driver, embedded.Driver, kafka.Driver}
+	return []brokers.Driver{memory.Driver, nats.Driver, embedded.Driver, kafka.Driver, rabbitmq.Driver}
 }
 
 // openBroker opens the broker of a DSN. Without one it is JetStream within this

@@ -23,27 +23,35 @@ type job struct {
 	options   options
 	input     input
 	broker    brokers.Broker
+	vault     *vault // nil: in this process's memory
 	accounts  *book[account]
 	customers *book[customer]
 	progress  *progress
 }
 
 func newJob(o options, in input, broker brokers.Broker) *job {
-	return &job{
+	j := &job{
 		options: o, input: in, broker: broker,
 		accounts: newBook(newAccount), customers: newBook(newCustomer),
 		progress: newProgress(rand.Text()[:8], in.rows, ledgerGroup, returnsGroup),
 	}
+	j.progress.prefix = o.prefix
+	return j
 }
 
 // ensureTopics makes the topics where they are missing. The dead letters are
 // kept for a group that reads them later.
 func (j *job) ensureTopics(ctx context.Context) error {
-	for _, topic := range []brokers.TopicConfig{
-		{Name: linesTopic, Partitions: j.options.partitions, Groups: []string{ledgerGroup, returnsGroup}},
-		{Name: ledgerDead, Partitions: 1, Groups: []string{"review"}},
-		{Name: returnsDead, Partitions: 1, Groups: []string{"review"}},
-	} {
+	prefix := j.options.prefix
+	topics := []brokers.TopicConfig{
+		{Name: prefix + linesTopic, Partitions: j.options.partitions, Groups: []string{prefix + ledgerGroup, prefix + returnsGroup}},
+		{Name: prefix + ledgerDead, Partitions: 1, Groups: []string{prefix + "review"}},
+		{Name: prefix + returnsDead, Partitions: 1, Groups: []string{prefix + "review"}},
+	}
+	if j.vault != nil {
+		topics = append(topics, brokers.TopicConfig{Name: prefix + ordersTopic, Partitions: 1, Groups: []string{prefix + "shipping"}})
+	}
+	for _, topic := range topics {
 		if err := j.broker.EnsureTopic(ctx, topic); err != nil {
 			return err
 		}
@@ -52,20 +60,24 @@ func (j *job) ensureTopics(ctx context.Context) error {
 }
 
 func (j *job) system(logger *zap.Logger) (*actors.System, error) {
+	if j.vault != nil {
+		return j.vault.system(j, logger)
+	}
 	through := []actors.Middleware{j.progress.middleware}
 	if j.options.faults > 0 {
 		through = append(through, flaky(j.options.faults, j.options.seed))
 	}
-	topics := []string{linesTopic}
+	prefix := j.options.prefix
+	topics := []string{prefix + linesTopic}
 	return actors.NewSystem(
 		actors.Config{Logger: logger, Observe: j.progress.observe},
 		actors.Subscription{
-			Group: ledgerGroup, Broker: j.broker, Topics: topics, Middleware: through,
-			Actor: newLedger(j.accounts), Policy: ledgerPolicy(),
+			Group: prefix + ledgerGroup, Broker: j.broker, Topics: topics, Middleware: through,
+			Actor: newLedger(j.accounts), Policy: ledgerPolicy(prefix),
 		},
 		actors.Subscription{
-			Group: returnsGroup, Broker: j.broker, Topics: topics, Middleware: through,
-			Actor: newReturns(j.customers), Policy: returnsPolicy(),
+			Group: prefix + returnsGroup, Broker: j.broker, Topics: topics, Middleware: through,
+			Actor: newReturns(j.customers), Policy: returnsPolicy(prefix),
 		},
 	)
 }
@@ -95,10 +107,18 @@ func (j *job) work(ctx context.Context, logger *zap.Logger, tell *log.Logger) (a
 		defer stop()
 		j.await(running, sent, tell)
 	})
+	var stored error
+	if j.vault != nil {
+		beside.Go(func() {
+			if stored = j.vault.work(running, j); stored != nil {
+				stop()
+			}
+		})
+	}
 	report, err := system.Run(running)
 	stop()
 	beside.Wait()
-	return report, j.outcome(err, published)
+	return report, j.outcome(errors.Join(err, stored), published)
 }
 
 // await returns when the work is done or ctx ends. A confirmation can come later

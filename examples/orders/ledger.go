@@ -28,10 +28,10 @@ func newLedger(accounts *book[account]) actors.Actor {
 
 // ledgerPolicy keeps lines that cannot be read for somebody to look at. Other
 // errors are tried again, five times in all.
-func ledgerPolicy() supervision.Policy {
+func ledgerPolicy(prefix string) supervision.Policy {
 	return supervision.Policy{
 		Backoff:    supervision.Exponential(time.Millisecond, time.Second),
-		DeadLetter: ledgerDead,
+		DeadLetter: prefix + ledgerDead,
 		Rules: []supervision.Rule{
 			supervision.On(errBadLine).DeadLetter(),
 			supervision.On(errOtherRun).Discard(),

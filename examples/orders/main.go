@@ -11,8 +11,11 @@
 // The input is the Online Retail data set (-data), or a generated stream of the
 // same shape. The broker is JetStream within this process, or what -broker
 // names. If that keeps its messages, a run that was killed can be followed by
-// another on them: what the first had published is decided, and not counted. On SIGINT or SIGTERM the work is drained and reported; a second
-// one ends the process.
+// another on them: what the first had published is decided, and not counted. With
+// -store the totals are kept in a database, by durable actors, and the next run on
+// it goes on where the one before was killed; each order is an event, published by
+// a relay. On SIGINT or SIGTERM the work is drained and reported; a second one ends
+// the process.
 package main
 
 import (
@@ -92,24 +95,31 @@ func do(ctx context.Context, o options, stdout io.Writer, tell *log.Logger) erro
 	tell.Printf("%s: %d rows, to the %s broker", in.name, in.rows, broker.Name())
 	j := newJob(o, in, broker)
 	j.progress.journal = journal
+	if j.vault, err = openVault(ctx, j); err != nil {
+		return errors.Join(err, broker.Close(), journal.close())
+	}
 	begun := time.Now()
 	report, err := j.work(ctx, newLogger(tell.Writer()), tell)
 	tell.Print(j.summary(report, time.Since(begun)))
 	if err == nil {
-		err = j.print(stdout)
+		err = j.print(context.WithoutCancel(ctx), stdout)
 	}
-	return errors.Join(err, broker.Close(), journal.close())
+	return errors.Join(err, j.vault.close(), broker.Close(), journal.close())
 }
 
 // print writes the totals.
-func (j *job) print(stdout io.Writer) error {
+func (j *job) print(ctx context.Context, stdout io.Writer) error {
+	t, err := j.totals(ctx)
+	if err != nil {
+		return err
+	}
 	if !j.options.json {
-		_, err := io.WriteString(stdout, j.totals().text())
+		_, err := io.WriteString(stdout, t.text())
 		return err
 	}
 	encoder := json.NewEncoder(stdout)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(j.totals().named())
+	return encoder.Encode(t.named())
 }
 
 // summary says what became of the rows, and the messages that they were.

@@ -16,6 +16,8 @@ type options struct {
 	json       bool
 	broker     string
 	journal    string
+	store      string
+	prefix     string
 	partitions int
 }
 
@@ -30,6 +32,8 @@ func parseOptions(args []string, tell *log.Logger) (o options, err error) {
 	flags.BoolVar(&o.json, "json", false, "print the totals as one JSON object, and nothing else, to stdout")
 	flags.StringVar(&o.broker, "broker", "", "`DSN` of the broker; without it JetStream in this process, in a temporary directory")
 	flags.StringVar(&o.journal, "journal", "", "append to this `file` what was confirmed and decided, row by row")
+	flags.StringVar(&o.store, "store", "", "keep the totals in this `database`, sqlite:FILE or postgres://..., and go on where the last run on it ended")
+	flags.StringVar(&o.prefix, "prefix", "", "put this `text` before the names of topics and groups")
 	flags.IntVar(&o.partitions, "partitions", 12, "of the topic")
 	if err := flags.Parse(args); err != nil {
 		return o, err

@@ -31,6 +31,7 @@ func parseID(id string) (run string, row int, ok bool) {
 // dead-lettered or discarded. A row that comes again counts once.
 type progress struct {
 	run       string
+	prefix    string // of the groups' names
 	rows      int
 	published atomic.Int64
 	journal   *journal
@@ -81,19 +82,31 @@ func newProgress(run string, rows int, groups ...string) *progress {
 	return p
 }
 
-// middleware refuses what is not of the run, and counts what is handled.
-func (p *progress) middleware(next actors.Handler) actors.Handler {
+// oursOnly refuses what is not of the run.
+func (p *progress) oursOnly(next actors.Handler) actors.Handler {
 	return actors.HandlerFunc(func(ctx *actors.Context) error {
-		m := ctx.Event()
-		if run, _, ok := parseID(m.ID); !ok || run != p.run {
+		if !p.ours(ctx.Event().ID) {
 			return errOtherRun
 		}
+		return next.Receive(ctx)
+	})
+}
+
+// middleware refuses what is not of the run, and counts what is handled.
+func (p *progress) middleware(next actors.Handler) actors.Handler {
+	return p.oursOnly(actors.HandlerFunc(func(ctx *actors.Context) error {
+		m := ctx.Event()
 		err := next.Receive(ctx)
 		if err == nil {
 			p.decide(ctx.Group(), m.ID, m.Key, tally{verdict: handled})
 		}
 		return err
-	})
+	}))
+}
+
+func (p *progress) ours(id string) bool {
+	run, _, ok := parseID(id)
+	return ok && run == p.run
 }
 
 // observe counts what the policies decide.
@@ -120,9 +133,10 @@ func cause(err error) error {
 }
 
 func (p *progress) decide(group, id string, customer []byte, as tally) {
+	group = strings.TrimPrefix(group, p.prefix)
 	p.journal.decided(group, id, customer, as)
-	run, row, ok := parseID(id)
-	if !ok || run != p.run {
+	_, row, _ := parseID(id)
+	if !p.ours(id) {
 		return
 	}
 	d := p.groups[group]
@@ -134,6 +148,13 @@ func (p *progress) decide(group, id string, customer []byte, as tally) {
 	d.tallies[as]++
 	d.mu.Unlock()
 	if d.count.Add(1) == int64(p.rows) && p.pending.Add(-1) == 0 {
+		close(p.done)
+	}
+}
+
+// finish is for those who count otherwise.
+func (p *progress) finish() {
+	if !p.finished() {
 		close(p.done)
 	}
 }

@@ -66,7 +66,7 @@ func (j *job) send(ctx context.Context, publisher *brokers.Publisher, fail conte
 // which is a key: they are handled in order, too.
 func (j *job) message(l line) (brokers.Message, error) {
 	m := brokers.Message{
-		ID: messageID(j.progress.run, l.Row), Topic: linesTopic, Key: []byte(l.Customer),
+		ID: messageID(j.progress.run, l.Row), Topic: j.options.prefix + linesTopic, Key: []byte(l.Customer),
 		Headers: brokers.Headers{{Key: "type", Value: []byte(lineType)}},
 	}
 	err := actors.JSON{}.Encode(l, &m)

@@ -34,10 +34,10 @@ func newReturns(customers *book[customer]) actors.Actor {
 
 // returnsPolicy keeps the cancellations that nothing is known of, and lets go of
 // what is nothing to this group; lines that cannot be read are the ledger's.
-func returnsPolicy() supervision.Policy {
+func returnsPolicy(prefix string) supervision.Policy {
 	return supervision.Policy{
 		Backoff:    supervision.Exponential(time.Millisecond, time.Second),
-		DeadLetter: returnsDead,
+		DeadLetter: prefix + returnsDead,
 		Rules: []supervision.Rule{
 			supervision.On(errUnmatched).DeadLetter(),
 			supervision.On(errNoSale).Discard(),

@@ -35,7 +35,7 @@ func TestRowsThatComeAgainCountOnce(t *testing.T) {
 			server.Rebalance(returnsGroup)
 		})
 		j, report := work(t, options{faults: 0.01}, in, broker)
-		same(t, asPrinted(t, j.totals().named()), sum(t, generated(1, rows)))
+		same(t, asPrinted(t, foundBy(t, j).named()), sum(t, generated(1, rows)))
 		if again := report.Handled + report.Discarded + report.DeadLettered - 2*rows; again < rows/2 {
 			t.Errorf("%d came again: %v", again, report)
 		}
@@ -63,7 +63,7 @@ func TestRunsOnOneBroker(t *testing.T) {
 
 		in = generated(1, rows)
 		j, report = work(t, options{}, in, broker)
-		same(t, asPrinted(t, j.totals().named()), sum(t, in))
+		same(t, asPrinted(t, foundBy(t, j).named()), sum(t, in))
 		if left := report.Handled + report.Discarded + report.DeadLettered - 2*rows; left != 2*(rows/2-1) {
 			t.Errorf("%d of the first run: %v", left, report)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,13 +32,21 @@ type ranked struct {
 
 const topCustomers = 5
 
-func (j *job) totals() *totals {
-	t := &totals{
-		rows: j.input.rows, months: make(map[string]mils),
-		unfound: j.progress.counted(returnsGroup, tally{deadLettered, errUnmatched}),
+// totals are those of the run; without a store those of this process's memory.
+func (j *job) totals(ctx context.Context) (*totals, error) {
+	t := &totals{rows: j.input.rows, months: make(map[string]mils)}
+	if j.vault != nil {
+		err := j.vault.totals(ctx, t)
+		return t.ranked(), err
 	}
+	t.unfound = j.progress.counted(returnsGroup, tally{deadLettered, errUnmatched})
 	j.accounts.each(t.addAccount)
 	j.customers.each(t.addCustomer)
+	return t.ranked(), nil
+}
+
+// ranked leaves the first of the customers.
+func (t *totals) ranked() *totals {
 	slices.SortFunc(t.top, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(b.revenue, a.revenue), cmp.Compare(a.customer, b.customer))
 	})

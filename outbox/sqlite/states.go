@@ -35,6 +35,27 @@ func (s *Store) Load(ctx context.Context, scope durable.Scope, key string) (r du
 	return r, nil
 }
 
+// Each calls f with every state of a group in a topic, in no order, as they are at
+// one moment. An error of f ends it.
+func (s *Store) Each(ctx context.Context, group, topic string, f func(key string, r durable.Record) error) error {
+	rows, err := s.db.QueryContext(ctx, `SELECT key, revision, version, state FROM troupe_states WHERE consumer = ? AND topic = ?`, group, topic)
+	if err != nil {
+		return fmt.Errorf("sqlite: states of %q in %q: %w", group, topic, err)
+	}
+	defer func() { _ = rows.Close() }() // Err tells
+	for rows.Next() {
+		var key []byte
+		var r durable.Record
+		if err := rows.Scan(&key, &r.Revision, &r.Version, &r.State); err != nil {
+			return fmt.Errorf("sqlite: states of %q in %q: %w", group, topic, err)
+		}
+		if err := f(string(key), r); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
 // Commit implements durable.Store.
 func (s *Store) Commit(ctx context.Context, units []durable.Unit) error {
 	if len(units) == 0 {
