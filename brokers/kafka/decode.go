@@ -50,8 +50,8 @@ type decoder struct {
 	committed   bool // leaves out what was aborted
 	maxInflated int
 
-	next     int64 // what is below was read
-	segment  segment
+	next     int64          // what is below was read
+	segment  segment        // records are those of batches that were not begun
 	aborting map[int64]bool // producers whose transactions here are aborted ones
 
 	// Of the batch that is read.
@@ -67,6 +67,9 @@ type decoder struct {
 
 // more says whether the segment may have more messages.
 func (d *decoder) more() bool { return d.left > 0 || len(d.old) > 0 || len(d.segment.data) > 0 }
+
+// atHand estimates how many messages the segment has yet.
+func (d *decoder) atHand() int { return d.left + len(d.old) + max(d.segment.records, 0) }
 
 // load has the decoder read a segment next.
 func (d *decoder) load(s segment) {
@@ -129,6 +132,8 @@ func (d *decoder) readRecord(m *brokers.Message) (bool, error) {
 			at = d.baseTime + r.timeDelta
 		}
 		d.describe(m, offset, at)
+	} else {
+		*m = brokers.Message{} // the next one may lack what this one has
 	}
 	if d.left == 0 {
 		d.records, d.next = nil, max(d.next, d.end)
@@ -161,6 +166,7 @@ func (d *decoder) nextBatch() error {
 	}
 	d.segment.data = data[size:]
 	if data[batchMagicAt] < 2 {
+		d.segment.records--
 		return d.beginOld(data[:size])
 	}
 	if data[batchMagicAt] > 2 {
@@ -175,6 +181,8 @@ func (d *decoder) begin(batch []byte) error {
 		return errBatch
 	}
 	get := binary.BigEndian
+	count := int(int32(get.Uint32(batch[batchCountAt:])))
+	d.segment.records -= max(count, 0)
 	base := int64(get.Uint64(batch))
 	end := base + int64(int32(get.Uint32(batch[batchLastOffsetAt:]))) + 1
 	if end <= d.next {
@@ -197,7 +205,6 @@ func (d *decoder) begin(batch []byte) error {
 		d.next = end
 		return nil
 	}
-	count := int(int32(get.Uint32(batch[batchCountAt:])))
 	records, err := inflate(Compression(attributes&attributeCompression), batch[batchHeadSize:], d.maxInflated)
 	if err != nil {
 		return err

@@ -150,6 +150,53 @@ func TestDecodeAnything(t *testing.T) {
 }
 
 // Ids are made of places where a record has none.
+// What was read before, and what an earlier owner has settled, leaves nothing of
+// itself in the message behind it.
+func TestPassedOverRecordsLeaveNothing(t *testing.T) {
+	full := brokers.Message{
+		ID: "id", CorrelationID: "c", ReplyTo: "r", ContentType: "t", Key: []byte("k"), Payload: []byte("p"),
+		Headers: brokers.Headers{{Key: "h", Value: []byte("v")}},
+	}
+	e := encoder{}
+	all := []brokers.Message{full, {Payload: []byte("b")}, full, {Payload: []byte("d")}}
+	b, err := e.appendBatch(nil, batchHead{producer: noProducer, sequence: -1}, len(all), func(i int) *brokers.Message { return &all[i] }, time.UnixMilli(1000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := segment{data: b}
+	s.scan(0)
+	f := feed{place: place{topic: "t"}, decoder: decoder{topic: "t", next: 1}}
+	f.spared.Add(2)
+	f.decoder.load(s)
+	got := f.take(brokers.FetchLimit{Messages: 10})
+	if len(got) != 2 || got[0].Offset != 1 || got[1].Offset != 3 {
+		t.Fatalf("got %+v", got)
+	}
+	for _, m := range got {
+		if want := fmt.Sprint("t/0/", m.Offset); m.ID != want || m.CorrelationID+m.ReplyTo+m.ContentType != "" || m.Key != nil || m.Headers != nil {
+			t.Errorf("want only the id %s: %+v", want, m)
+		}
+	}
+}
+
+// A segment of many small batches is taken into room that was made once.
+func TestRoomForManyBatches(t *testing.T) {
+	var s segment
+	for i := range 20 {
+		s.data = append(s.data, batchOf(t, int64(3*i), batchHead{producer: noProducer, sequence: -1}, CompressNone, "a", "b", "c")...)
+	}
+	s.scan(0)
+	f := feed{place: place{topic: "t"}, decoder: decoder{topic: "t"}}
+	f.decoder.load(s)
+	first := f.take(brokers.FetchLimit{Messages: 50})
+	if len(first) != 50 || cap(first) != 50 {
+		t.Errorf("%d messages in room for %d", len(first), cap(first))
+	}
+	if rest := f.take(brokers.FetchLimit{Messages: 50}); len(rest) != 10 || cap(rest) != 10 {
+		t.Errorf("%d messages in room for %d", len(rest), cap(rest))
+	}
+}
+
 func TestIdentify(t *testing.T) {
 	msgs := []brokers.Message{{ID: "own", Topic: "t", Partition: 12, Offset: 9}, {Topic: "t", Partition: 12, Offset: 10}, {Topic: "t", Partition: 12, Offset: 123456}}
 	lengths := []int{0, len("t/12/10"), len("t/12/123456")}

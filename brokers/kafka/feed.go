@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/troupe-go/troupe/brokers"
@@ -111,12 +112,12 @@ func (f *feed) message(out *[]brokers.Message) (*brokers.Message, error) {
 		if !f.decoder.more() && !f.load() {
 			return nil, nil
 		}
-		*out = append(*out, brokers.Message{})
-		m := &(*out)[len(*out)-1]
+		m := extend(out)
 		ok, err := f.decoder.read(m)
 		if ok && !f.spared.Has(m.Offset) {
 			return m, nil
 		}
+		*m = brokers.Message{}
 		*out = (*out)[:len(*out)-1]
 		if err != nil {
 			return nil, err
@@ -124,9 +125,22 @@ func (f *feed) message(out *[]brokers.Message) (*brokers.Message, error) {
 	}
 }
 
+// extend makes out longer by a message, which is zero, as all is that out has room
+// for: to make it so again would cost as much as to decode a record.
+func extend(out *[]brokers.Message) *brokers.Message {
+	n := len(*out)
+	if n < cap(*out) {
+		*out = (*out)[:n+1]
+	} else {
+		*out = slices.Grow(*out, 1)[:n+1]
+		clear((*out)[n:cap(*out)])
+	}
+	return &(*out)[n]
+}
+
 // atHand estimates how many messages can be taken, most at most.
 func (f *feed) atHand(most int) int {
-	n := f.decoder.left + len(f.decoder.old)
+	n := f.decoder.atHand()
 	if f.held != nil {
 		n++
 	}

@@ -164,6 +164,11 @@ type recordReader struct {
 }
 
 func (r *recordReader) varint() int64 {
+	if len(r.rest) > 0 && r.rest[0] < 0x80 { // as nearly all are
+		b := r.rest[0]
+		r.rest = r.rest[1:]
+		return int64(b>>1) ^ -int64(b&1)
+	}
 	v, n := binary.Varint(r.rest)
 	if n <= 0 {
 		r.bad = true
