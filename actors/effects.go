@@ -28,6 +28,9 @@ type outLetter struct {
 }
 
 func (s *staged) clear() {
+	if s.empty() && !s.unstash {
+		return // as mostly
+	}
 	clear(s.messages)
 	clear(s.letters)
 	clear(s.timers)

@@ -2,7 +2,6 @@ package actors
 
 import (
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +21,8 @@ type pool struct {
 	turns atomic.Uint64 // ended
 
 	starved  atomic.Int32 // regions in line
+	used     atomic.Int32 // busy, for who does not hold the lock
+	few      atomic.Int32 // workers that are of use while handlers compute
 	mu       sync.Mutex
 	busy     int       // permits given
 	boost    int       // permits beyond the cores, as turns do not end
@@ -38,21 +39,33 @@ const stallTick = time.Millisecond
 
 // allowed is how many workers are of use. The pool's lock is held.
 func (p *pool) allowed() int {
+	p.few.Store(int32(min(p.limit, runtime.GOMAXPROCS(0)+p.boost)))
+	return p.bound()
+}
+
+// bound is what allowed was last, for the cost that handling has now.
+func (p *pool) bound() int {
 	if p.cost.Load() > cheapItem {
 		return p.limit
 	}
-	return min(p.limit, runtime.GOMAXPROCS(0)+p.boost)
+	return int(p.few.Load())
 }
 
-// acquire takes a permit for one worker of r; without one, r stands in line.
+// acquire takes a permit for one worker of r; without one, r stands in line. It
+// is called at each turn, so where r stands in line already, and nothing is free,
+// it says so without the lock: who gives a permit back looks at the line.
 func (p *pool) acquire(r *region) bool {
+	if r.inLine.Load() && int(p.used.Load()) >= p.bound() {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.busy < p.allowed() {
-		p.busy++
+		p.take(1)
 		return true
 	}
-	if !slices.Contains(p.line, r) {
+	if !r.inLine.Load() {
+		r.inLine.Store(true)
 		p.line = append(p.line, r)
 		p.starved.Store(int32(len(p.line)))
 	}
@@ -62,16 +75,23 @@ func (p *pool) acquire(r *region) bool {
 	return false
 }
 
+// take gives out n permits. The pool's lock is held.
+func (p *pool) take(n int) {
+	p.busy += n
+	p.used.Store(int32(p.busy))
+}
+
 // pass gives a worker's permit to the region that has stood in line for longest,
 // or back if there is none.
 func (p *pool) pass() (next *region) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.line) == 0 || p.busy > p.allowed() {
-		p.busy--
+		p.take(-1)
 		return nil
 	}
 	next = p.line[0]
+	next.inLine.Store(false)
 	p.line = append(p.line[:0], p.line[1:]...)
 	p.starved.Store(int32(len(p.line)))
 	return next
@@ -111,6 +131,9 @@ func (p *pool) look(seen uint64) []*region {
 	}
 	line := p.line
 	p.line = nil
+	for _, r := range line {
+		r.inLine.Store(false)
+	}
 	p.starved.Store(0)
 	return line
 }

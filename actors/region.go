@@ -31,7 +31,8 @@ type region struct {
 	scope  durable.Scope // of durable keys
 	token  uint64
 
-	stops atomic.Uint32 // reasons to start nothing; see stop*
+	stops  atomic.Uint32 // reasons to start nothing; see stop*
+	inLine atomic.Bool   // for a worker; changed under the pool's lock
 
 	mu      sync.Mutex
 	sched   *scheduler
@@ -234,10 +235,15 @@ func signal(c chan struct{}) {
 // settle books a message as settled.
 func (r *region) settle(place uint64, size int32) {
 	if r.track.settle(place) {
-		r.bytes -= int(size)
-		r.sinceAck++
-		r.sub.sys.budget.sub(1, int(size))
+		r.settled(1, int(size))
 	}
+}
+
+// settled gives back what so many messages, settled just now, took of the limits.
+func (r *region) settled(messages, bytes int) {
+	r.bytes -= bytes
+	r.sinceAck += messages
+	r.sub.sys.budget.sub(messages, bytes)
 }
 
 // acknowledge tells the driver what is settled, when there is enough of it, or

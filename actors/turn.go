@@ -378,9 +378,11 @@ func (r *region) probed(t *turn, after func()) func() {
 	}
 }
 
-// book settles the handled items of a turn and returns the others.
+// book settles the handled items of a turn and returns the others. What all
+// workers count, it counts once for all of them.
 func (r *region) book(t *turn, now int64) (rest *item) {
 	it := t.chain
+	handled, settled, bytes := 0, 0, 0
 	for n := t.handled; n > 0; n-- {
 		next := it.next
 		switch {
@@ -388,13 +390,22 @@ func (r *region) book(t *turn, now int64) (rest *item) {
 			t.cell.letters--
 			r.periodic(t.cell, it.letter, now)
 		case it.fate == fateSettled:
-			r.settle(it.place, it.size)
+			if r.track.settle(it.place) {
+				settled++
+				bytes += int(it.size)
+			}
 			fallthrough
 		case it.fate == fateDecided:
-			r.sub.counts.handled.Add(1)
+			handled++
 		}
 		it.next = nil
 		it = next
+	}
+	if settled > 0 {
+		r.settled(settled, bytes)
+	}
+	if handled > 0 {
+		r.sub.counts.handled.Add(int64(handled))
 	}
 	return it
 }
