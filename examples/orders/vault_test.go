@@ -17,10 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/memory"
+	"github.com/troupe-go/troupe/outbox/outboxtest"
 	"github.com/troupe-go/troupe/supervision"
 )
 
@@ -51,25 +50,6 @@ func with(t *testing.T, dsn string, options url.Values) string {
 	return u.String()
 }
 
-// schemaOf makes a schema for the test, and returns a URL that leads into it.
-func schemaOf(t *testing.T, server string) string {
-	t.Helper()
-	schema := "orders_" + strings.ToLower(rand.Text())
-	exec := func(statement string) {
-		conn, err := pgx.Connect(context.Background(), server)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = conn.Close(context.Background()) }() // nothing is under way
-		if _, err := conn.Exec(context.Background(), statement); err != nil {
-			t.Error(err)
-		}
-	}
-	exec("CREATE SCHEMA " + schema)
-	t.Cleanup(func() { exec("DROP SCHEMA " + schema + " CASCADE") })
-	return with(t, server, url.Values{"search_path": {schema}})
-}
-
 func lite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(), "orders.db") }
 
 // A run that is killed at ten random points, and goes on each time where it was, has
@@ -88,11 +68,11 @@ func TestStoreOutlivesKills(t *testing.T) {
 			broker: func(t *testing.T) string {
 				return with(t, needed(t, "TEST_KAFKA_URL"), url.Values{"instance_id": {"the only one"}})
 			},
-			store: func(t *testing.T) string { return schemaOf(t, needed(t, "TEST_PG_URL")) }, kills: 10,
+			store: func(t *testing.T) string { return outboxtest.PostgresURL(t) }, kills: 10,
 		},
 		"RabbitMQ, PostgreSQL": {
 			broker: func(t *testing.T) string { return needed(t, "TEST_AMQP_URL") },
-			store:  func(t *testing.T) string { return schemaOf(t, needed(t, "TEST_PG_URL")) }, kills: 4,
+			store:  func(t *testing.T) string { return outboxtest.PostgresURL(t) }, kills: 4,
 		},
 	}
 	for name, test := range tests {
