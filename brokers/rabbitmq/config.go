@@ -58,6 +58,10 @@ type Config struct {
 	// say: how long a message may be unacknowledged. Parking ends at half of it.
 	// Defaults to 30 min, as theirs.
 	AcknowledgementTimeout time.Duration
+	// LimitedQueues are queues of groups that are read in order although they have
+	// a delivery limit, and are taken as they are. They must be there. Default to
+	// none: such a queue is refused.
+	LimitedQueues []string
 	// RetryMin and RetryMax bound the jittered wait between attempts to
 	// reconnect, which go on for ever. Default to 100 ms and 30 s.
 	RetryMin, RetryMax time.Duration

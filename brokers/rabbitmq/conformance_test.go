@@ -2,6 +2,7 @@ package rabbitmq_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -69,18 +70,24 @@ func (l *lines) cut(b brokers.Broker) (func() error, error) {
 
 // The suite, over each way to reach each server.
 func TestConformance(t *testing.T) {
-	for version, s := range servers {
-		t.Run(version, func(t *testing.T) {
-			for name, way := range ways {
-				t.Run(name, func(t *testing.T) { conform(t, s, way(t, s)) })
+	for name, way := range ways {
+		t.Run(name, func(t *testing.T) {
+			for version, s := range servers {
+				t.Run(version, func(t *testing.T) { conform(t, way(t, s), serverURL(t, s.plain, s.optional)) })
 			}
 		})
 	}
 }
 
-func conform(t *testing.T, s server, cfg rabbitmq.Config) {
-	t.Helper()
+// quick is a config whose members find each other soon.
+func quick(cfg rabbitmq.Config) rabbitmq.Config {
 	cfg.MemberInterval, cfg.FailoverAfter, cfg.RetryMax = 200*time.Millisecond, 2*time.Second, time.Second
+	return cfg
+}
+
+func conform(t *testing.T, cfg rabbitmq.Config, adminURL string) {
+	t.Helper()
+	cfg = quick(cfg)
 	opened := &lines{}
 	brokertest.Run(t, brokertest.Harness{
 		Open: func(ctx context.Context) (brokers.Broker, error) {
@@ -88,8 +95,59 @@ func conform(t *testing.T, s server, cfg rabbitmq.Config) {
 		},
 		Kill:       func(b brokers.Broker) error { opened.get(b).Cut(); return nil },
 		Disconnect: opened.cut,
-		Breaks:     map[string]func(topic, group string) error{},
+		Breaks: map[string]func(topic, group string) error{
+			"QueuesDeleted": func(topic, group string) error { return deleteQueues(t.Context(), cfg, adminURL, topic, group) },
+		},
 	})
+}
+
+// deleteQueues deletes a group's queues, as an operator would, and waits until its
+// members have made them anew.
+func deleteQueues(ctx context.Context, cfg rabbitmq.Config, adminURL, topic, group string) error {
+	conn, err := amqp.Dial(adminURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		return err
+	}
+	const partitions = 12 // as the suite's topics have
+	for id := range partitions {
+		if _, err := ch.QueueDelete(rabbitmq.Queue(topic, group, id), false, false, false); err != nil {
+			return err
+		}
+	}
+	for id := range partitions {
+		if err := awaitQueue(ctx, conn, rabbitmq.Queue(topic, group, id)); err != nil {
+			return err
+		}
+	}
+	// They are there; now that they are bound.
+	b, err := rabbitmq.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return errors.Join(b.EnsureTopic(ctx, brokers.TopicConfig{Name: topic, Partitions: partitions, Groups: []string{group}}), b.Close())
+}
+
+// awaitQueue waits until a queue is there.
+func awaitQueue(ctx context.Context, conn *amqp.Connection, name string) error {
+	for {
+		ch, err := conn.Channel()
+		if err != nil {
+			return err
+		}
+		if _, err = ch.QueueDeclarePassive(name, true, false, false, false, nil); err == nil {
+			return ch.Close()
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // What the suite asks of topics, messages and publishing, as another client reads

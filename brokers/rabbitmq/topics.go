@@ -1,12 +1,13 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -103,8 +104,7 @@ func (t *topics) ask(ctx context.Context, name string) (int, error) {
 	return t.count(ctx, name, math.MaxInt32, (*declaration).probe)
 }
 
-// own returns how many partitions a topic has, which an exchange of others has
-// not: it is [brokers.ErrUnknownTopic].
+// own returns how many partitions a topic has. An exchange of others is none.
 func (t *topics) own(ctx context.Context, name string) (int, error) {
 	n, err := t.get(ctx, name)
 	if err != nil || n > 1 {
@@ -116,7 +116,7 @@ func (t *topics) own(ctx context.Context, name string) (int, error) {
 	})
 	if hasCode(err, amqp.NotFound) {
 		t.forget(name)
-		return 0, fmt.Errorf("%w: exchange %q was not made as a topic: there is no queue %q", brokers.ErrUnknownTopic, name, countQueue(name))
+		return 0, fmt.Errorf("rabbitmq: exchange %q was not made as a topic: there is no queue %q", name, countQueue(name))
 	}
 	return n, err
 }
@@ -219,12 +219,31 @@ func (b *Broker) declareGroup(ch *amqp.Channel, topic, group string, partitions 
 	}
 	for id := range partitions {
 		queue := groupQueue(topic, group, id)
-		if _, err := ch.QueueDeclare(queue, true, false, false, false, arguments); err != nil {
+		if err := b.declareGroupQueue(ch, queue, arguments); err != nil {
 			return fmt.Errorf("rabbitmq: queue %q: %w", queue, err)
 		}
 		if err := ch.QueueBind(queue, strconv.Itoa(id), topic, false, nil); err != nil {
-			return errors.Join(fmt.Errorf("rabbitmq: queue %q: bind to %q", queue, topic), err)
+			return fmt.Errorf("rabbitmq: queue %q: bind to %q: %w", queue, topic, err)
 		}
 	}
 	return nil
+}
+
+// declareGroupQueue makes a queue or checks it. One with a delivery limit is
+// refused, unless Config allows it.
+func (b *Broker) declareGroupQueue(ch *amqp.Channel, queue string, arguments amqp.Table) error {
+	if slices.Contains(b.cfg.LimitedQueues, queue) {
+		_, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		return err
+	}
+	_, err := ch.QueueDeclare(queue, true, false, false, false, arguments)
+	c, is := complaintOf(err)
+	switch {
+	case is && c.argument == deliveryLimitArgument:
+		return fmt.Errorf("it has a delivery limit (%s is %s), by which the server drops what was delivered so often, "+
+			"handled or not, and each hand-over delivers; make it anew, or name it in Config.LimitedQueues: %w", c.argument, c.text(), err)
+	case is:
+		return fmt.Errorf("%s is %s, and %v was asked for: %w", c.argument, c.text(), cmp.Or[any](arguments[c.argument], none), err)
+	}
+	return err
 }

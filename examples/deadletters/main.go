@@ -27,6 +27,7 @@ import (
 	"github.com/troupe-go/troupe/brokers/kafka"
 	"github.com/troupe-go/troupe/brokers/nats"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
+	"github.com/troupe-go/troupe/brokers/rabbitmq"
 	"github.com/troupe-go/troupe/supervision/deadletters"
 )
 
@@ -44,7 +45,7 @@ func main() {
 }
 
 func drivers() []brokers.Driver {
-	return []brokers.Driver{nats.Driver, embedded.Driver, kafka.Driver}
+	return []brokers.Driver{nats.Driver, embedded.Driver, kafka.Driver, rabbitmq.Driver}
 }
 
 // run is the command with its surroundings. It returns the exit status.

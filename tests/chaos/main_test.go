@@ -1,6 +1,7 @@
 package chaos_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -17,11 +18,18 @@ var targets = map[string]func() chaos.Target{
 	"memory transactional": memoryTransactional,
 	"nats":                 natsTarget,
 	"nats3":                nats3Target,
+	"rabbitmq":             rabbitmqTarget,
+	"rabbitmq4":            rabbitmq4Target,
 }
 
 func TestMain(m *testing.M) {
 	if chaos.Member(targets) {
 		os.Exit(0)
+	}
+	flag.Parse()
+	// Each test waits for most of its time.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -19,6 +19,7 @@ func (f *field) killing() blow {
 }
 
 func (f *field) killServer(ctx context.Context) (mend, error) {
+	f.pass(time.Until(f.began.Add(f.target.Ripe)))
 	return f.service.start, f.service.kill(ctx)
 }
 

@@ -45,6 +45,9 @@ type Target struct {
 	// Lease is how long an owner that cannot be reached keeps others out.
 	// Defaults to 0.
 	Lease time.Duration
+	// Ripe is how old a topic must be for a server that is killed to have it still.
+	// Defaults to 0.
+	Ripe time.Duration
 	// Redelivery is when the broker delivers again what is not acknowledged
 	// for so long. Defaults to 0: it does not.
 	Redelivery time.Duration

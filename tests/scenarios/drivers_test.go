@@ -15,6 +15,7 @@ import (
 	"github.com/troupe-go/troupe/brokers/memory"
 	"github.com/troupe-go/troupe/brokers/nats"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
+	"github.com/troupe-go/troupe/brokers/rabbitmq"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -27,6 +28,7 @@ var targets = []struct {
 	{name: "embedded", dsn: "nats://embedded?dir="},
 	{name: "nats", variable: "TEST_NATS_URL"},
 	{name: "kafka", variable: "TEST_KAFKA_URL"},
+	{name: "rabbitmq", variable: "TEST_AMQP_URL"},
 }
 
 // onEach runs f with each broker.
@@ -47,7 +49,7 @@ func onEach(t *testing.T, f func(t *testing.T, broker brokers.Broker)) {
 					t.Skip(target.variable + " is not set")
 				}
 			}
-			broker, err := brokers.Open(t.Context(), dsn, memory.Driver, nats.Driver, embedded.Driver, kafka.Driver)
+			broker, err := brokers.Open(t.Context(), dsn, memory.Driver, nats.Driver, embedded.Driver, kafka.Driver, rabbitmq.Driver)
 			if err != nil {
 				t.Fatal(err)
 			}
