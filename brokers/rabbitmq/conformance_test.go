@@ -108,7 +108,7 @@ func deleteQueues(ctx context.Context, cfg rabbitmq.Config, adminURL, topic, gro
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	ch, err := conn.Channel()
 	if err != nil {
 		return err

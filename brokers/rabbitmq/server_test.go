@@ -26,14 +26,15 @@ func TestMain(m *testing.M) {
 // server is a server under test: the variables that name it.
 type server struct {
 	plain, tls string
+	command    string // of tests/services, for operators
 	optional   bool
 }
 
 // servers are those under test, by version. Version 4 starts only when it is asked
 // for.
 var servers = map[string]server{
-	"3.10": {plain: "TEST_AMQP_URL", tls: "TEST_AMQPS_URL"},
-	"4.0":  {plain: "TEST_AMQP4_URL", tls: "TEST_AMQPS4_URL", optional: true},
+	"3.10": {plain: "TEST_AMQP_URL", tls: "TEST_AMQPS_URL", command: "rabbitmqctl"},
+	"4.0":  {plain: "TEST_AMQP4_URL", tls: "TEST_AMQPS4_URL", command: "rabbitmqctl4", optional: true},
 }
 
 // serverURL is the value of a variable.
