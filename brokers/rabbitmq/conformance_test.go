@@ -73,7 +73,7 @@ func TestConformance(t *testing.T) {
 	for name, way := range ways {
 		t.Run(name, func(t *testing.T) {
 			for version, s := range servers {
-				t.Run(version, func(t *testing.T) { conform(t, way(t, s), serverURL(t, s.plain, s.optional)) })
+				t.Run(version, func(t *testing.T) { conform(t, way(t, s), s) })
 			}
 		})
 	}
@@ -85,9 +85,11 @@ func quick(cfg rabbitmq.Config) rabbitmq.Config {
 	return cfg
 }
 
-func conform(t *testing.T, cfg rabbitmq.Config, adminURL string) {
+func conform(t *testing.T, cfg rabbitmq.Config, s server) {
 	t.Helper()
 	cfg = quick(cfg)
+	cfg.VirtualHost = s.vhost(t)
+	adminURL := serverURL(t, s.plain, s.optional) + cfg.VirtualHost
 	opened := &lines{}
 	brokertest.Run(t, brokertest.Harness{
 		Open: func(ctx context.Context) (brokers.Broker, error) {
@@ -155,7 +157,7 @@ func awaitQueue(ctx context.Context, conn *amqp.Connection, name string) error {
 func TestPublishingConformance(t *testing.T) {
 	for version, s := range servers {
 		t.Run(version, func(t *testing.T) {
-			url := serverURL(t, s.plain, s.optional)
+			url := serverURL(t, s.plain, s.optional) + s.vhost(t)
 			opened := &lines{}
 			brokertest.Run(t, brokertest.Harness{
 				Only: []string{"Topic", "Message", "Publish"},

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 // server is a server under test: the variables that name it.
 type server struct {
 	plain, tls string
+	management string
 	command    string // of tests/services, for operators
 	optional   bool
 }
@@ -33,8 +34,8 @@ type server struct {
 // servers are those under test, by version. Version 4 starts only when it is asked
 // for.
 var servers = map[string]server{
-	"3.10": {plain: "TEST_AMQP_URL", tls: "TEST_AMQPS_URL", command: "rabbitmqctl"},
-	"4.0":  {plain: "TEST_AMQP4_URL", tls: "TEST_AMQPS4_URL", command: "rabbitmqctl4", optional: true},
+	"3.10": {plain: "TEST_AMQP_URL", tls: "TEST_AMQPS_URL", management: "TEST_RABBITMQ_API_URL", command: "rabbitmqctl"},
+	"4.0":  {plain: "TEST_AMQP4_URL", tls: "TEST_AMQPS4_URL", management: "TEST_RABBITMQ4_API_URL", command: "rabbitmqctl4", optional: true},
 }
 
 // serverURL is the value of a variable.
