@@ -1,0 +1,5 @@
+//go:build !race
+
+package sagas
+
+const raceEnabled = false
