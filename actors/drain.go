@@ -29,6 +29,7 @@ func (r *region) live() {
 // and ends the key actors: within DrainTimeout, and while the epoch lives. Then
 // handlers are told to end, with cause brokers.ErrRevoked.
 func (r *region) drain() {
+	r.drainUntil = time.Now().Add(r.sub.sys.cfg.DrainTimeout)
 	r.stops.Or(stopEnding)
 	defer r.cancel(brokers.ErrRevoked)
 	limit, cancel := context.WithTimeout(r.ctx, r.sub.sys.cfg.DrainTimeout)
@@ -87,7 +88,7 @@ func (r *region) release(lost bool) {
 	}
 	r.refuseLetters()
 	r.stopPartitionActor() // before another owner's begin
-	limit, cancel := context.WithTimeout(context.Background(), drainGrace)
+	limit, cancel := context.WithTimeout(context.Background(), r.farewell())
 	defer cancel()
 	if err := r.part.Close(limit); err != nil && !errors.Is(err, brokers.ErrRevoked) {
 		r.log.Warn("the last acknowledgements may not have arrived; those messages are handled again", zap.Error(err))
@@ -98,4 +99,13 @@ func (r *region) release(lost bool) {
 		return
 	}
 	r.observe(func() Event { return PartitionRevoked{r.placeOf(), unsettled} })
+}
+
+// farewell is how long the last acknowledgements may take. With what was staged
+// they are the result of much work, for which the rest of DrainTimeout is given.
+func (r *region) farewell() time.Duration {
+	if r.stager == nil {
+		return drainGrace
+	}
+	return max(drainGrace, time.Until(r.drainUntil))
 }

@@ -23,13 +23,15 @@ type region struct {
 	sub    *subscription
 	part   brokers.Partition
 	stager brokers.Stager // part, if the subscription is Transactional; else nil
-	log    *zap.Logger
-	born   time.Time
-	actor  *actor.PID // the partition actor, parent of the keys' children
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	scope  durable.Scope // of durable keys
-	token  uint64
+
+	drainUntil time.Time // set when it begins
+	log        *zap.Logger
+	born       time.Time
+	actor      *actor.PID // the partition actor, parent of the keys' children
+	ctx        context.Context
+	cancel     context.CancelCauseFunc
+	scope      durable.Scope // of durable keys
+	token      uint64
 
 	stops  atomic.Uint32 // reasons to start nothing; see stop*
 	inLine atomic.Bool   // for a worker; changed under the pool's lock

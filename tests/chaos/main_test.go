@@ -14,6 +14,8 @@ import (
 var targets = map[string]func() chaos.Target{
 	"kafka":                kafkaTarget,
 	"kafka transactional":  kafkaTransactional,
+	"kafka3":               kafka3Target,
+	"kafka3 transactional": kafka3Transactional,
 	"memory":               memoryTarget,
 	"memory transactional": memoryTransactional,
 	"nats":                 natsTarget,

@@ -71,6 +71,9 @@ func (f *field) possible(chance *rand.Rand) []blow {
 	if f.can(needServer | needLeader) {
 		blows = append(blows, f.leader("leader killed", killNode), f.leader("leader paused", pauseNode))
 	}
+	if f.can(needServer | needCoordinator) {
+		blows = append(blows, f.coordinator("coordinator killed", killNode), f.coordinator("coordinator paused", pauseNode))
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.target.Blows)) {
 		add(name, hold, f.own(name))
 	}

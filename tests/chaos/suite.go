@@ -17,13 +17,14 @@ type scenario struct {
 type need uint8
 
 const (
-	needLinks     need = 1 << iota // connections that can be cut
-	needProxies                    // and poisoned
-	needProcesses                  // members in processes of their own
-	needServer                     // a server that may be killed and paused
-	needOne                        // that is not a cluster
-	needForget                     // Target.Forget
-	needLeader                     // Target.Leader
+	needLinks       need = 1 << iota // connections that can be cut
+	needProxies                      // and poisoned
+	needProcesses                    // members in processes of their own
+	needServer                       // a server that may be killed and paused
+	needOne                          // that is not a cluster
+	needForget                       // Target.Forget
+	needLeader                       // Target.Leader
+	needCoordinator                  // Target.Coordinator
 )
 
 // What hurts the server hurts the tests beside, so it has it for itself.
@@ -33,6 +34,8 @@ var alone = []scenario{
 	{"Server/KilledAndForgotten", needServer | needProxies | needForget, serverForgot},
 	{"Leader/Killed", needServer | needLeader, leaderKilled},
 	{"Leader/Paused", needServer | needLeader, leaderPaused},
+	{"Coordinator/Killed", needServer | needCoordinator, coordinatorKilled},
+	{"Coordinator/Paused", needServer | needCoordinator, coordinatorPaused},
 	{"Random", 0, random},
 }
 
@@ -127,6 +130,7 @@ func (f *field) lacks(n need) string {
 		{needProxies | needProcesses, !inProcess, "the broker lives in this process, or is a cluster"},
 		{needOne, f.target.Leader == nil, "the server is a cluster"},
 		{needLeader, f.target.Leader != nil, "the server is not a cluster"},
+		{needCoordinator, f.target.Coordinator != nil, "no node coordinates groups"},
 		{needForget, f.target.Forget != nil, "the target has nothing to forget"},
 		{needServer, f.service.name != "", "no server that may be hurt: TEST_SERVICES is not set, or Target.Service"},
 		{needLinks | needProxies, inProcess || f.toxiproxy != nil, noToxiproxy},

@@ -26,6 +26,9 @@ type Target struct {
 	// Leader names the node in tests/services that leads a topic of a cluster.
 	// Defaults to none: there is one server.
 	Leader func(ctx context.Context, topic string) (node string, err error)
+	// Coordinator names the node in tests/services that coordinates a group, where
+	// that is another matter than leading a topic. Defaults to none.
+	Coordinator func(ctx context.Context, group string) (node string, err error)
 	// Cut cuts a connection until mend is called. It stands for proxies where
 	// there is no Address. Defaults to none.
 	Cut func(b brokers.Broker) (mend func())
