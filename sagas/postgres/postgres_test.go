@@ -56,11 +56,12 @@ func TestFastReplies(t *testing.T) {
 	})
 	t.Run("jetstream", func(t *testing.T) {
 		t.Parallel()
+		stores := opened(t) // first, as it may skip
 		broker, err := brokers.Open(t.Context(), "nats://embedded?dir="+t.TempDir(), embedded.Driver)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sagatest.TestFastReplies(t, opened(t), broker)
+		sagatest.TestFastReplies(t, stores, broker)
 	})
 }
 

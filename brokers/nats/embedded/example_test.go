@@ -23,7 +23,7 @@ func Example() {
 		panic(err)
 	}
 	defer func() { _ = broker.Close() }()
-	if err := broker.EnsureTopic(ctx, brokers.TopicConfig{Name: "orders", Partitions: 4}); err != nil {
+	if err := broker.EnsureTopic(ctx, brokers.TopicConfig{Name: "orders", Partitions: 1}); err != nil {
 		panic(err)
 	}
 
