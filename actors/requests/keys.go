@@ -30,7 +30,7 @@ type KeysConfig struct {
 // Keys answers requests by the actors of keys. A request may come to any member;
 // it is handed to the owner of its key's partition, whose actor answers. While a
 // partition has no owner, its requests are answered with CodeNotOwned, and [Ask]
-// waits.
+// waits; a partition of RabbitMQ has none before its first message.
 //
 // An owner that cannot know yet that it has lost its partition may answer from
 // the state it had.

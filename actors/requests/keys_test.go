@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	client "github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
@@ -16,6 +19,7 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/nats"
 	"github.com/troupe-go/troupe/brokers/nats/embedded"
+	"github.com/troupe-go/troupe/brokers/rabbitmq"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,7 +53,43 @@ func accounts(member string) *actors.Blueprint[account] {
 	return b
 }
 
-func startServer(t *testing.T) *embedded.Server {
+// bus is a broker that requests travel by as well.
+type bus interface {
+	brokers.Broker
+	brokers.Requests
+}
+
+// bank is the names of one test, on one server.
+type bank struct {
+	*testing.T
+
+	connect              func() bus
+	group, topic, served string
+	// idle: a partition has an owner before its first event.
+	idle bool
+}
+
+// onEach runs a test over each driver that has requests.
+func onEach(t *testing.T, test func(b *bank)) {
+	t.Helper()
+	for name, start := range map[string]func(t *testing.T) (connect func() (bus, error)){
+		"NATS": startNATS, "RabbitMQ": startRabbitMQ,
+	} {
+		t.Run(name, func(t *testing.T) {
+			open, own := start(t), uuid.NewString()
+			test(&bank{T: t, idle: name == "NATS", group: "bank-" + own, topic: "deposits-" + own, served: "balances-" + own, connect: func() bus {
+				b, err := open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = b.Close() })
+				return b
+			}})
+		})
+	}
+}
+
+func startNATS(t *testing.T) func() (bus, error) {
 	t.Helper()
 	server, err := embedded.Start(embedded.Config{Dir: t.TempDir()})
 	if err != nil {
@@ -60,28 +100,48 @@ func startServer(t *testing.T) *embedded.Server {
 			t.Error(err)
 		}
 	})
-	return server
+	return func() (bus, error) {
+		return nats.Open(t.Context(), nats.Config{
+			Options:   []client.Option{client.InProcessServer(server)},
+			PinnedTTL: 2 * time.Second, MemberInterval: 100 * time.Millisecond, FailoverAfter: time.Second,
+		})
+	}
 }
 
-func connect(t *testing.T, server *embedded.Server) *nats.Broker {
+func startRabbitMQ(t *testing.T) func() (bus, error) {
 	t.Helper()
-	b, err := nats.Open(t.Context(), nats.Config{
-		Options:   []client.Option{client.InProcessServer(server)},
-		PinnedTTL: 2 * time.Second, MemberInterval: 100 * time.Millisecond, FailoverAfter: time.Second,
-	})
+	url := os.Getenv("TEST_AMQP_URL")
+	if url == "" {
+		if os.Getenv("REQUIRE_BROKERS") == "1" {
+			t.Fatal("TEST_AMQP_URL is not set")
+		}
+		t.Skip("TEST_AMQP_URL is not set")
+	}
+	dsn, err := brokers.ParseDSN(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = b.Close() })
-	return b
+	cfg, err := rabbitmq.ConfigFrom(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.MemberInterval, cfg.FailoverAfter = 100*time.Millisecond, time.Second
+	return func() (bus, error) { return rabbitmq.Open(t.Context(), cfg) }
+}
+
+func (b *bank) ensure(by bus) {
+	b.Helper()
+	if err := by.EnsureTopic(b.Context(), brokers.TopicConfig{Name: b.topic, Partitions: partitions, Groups: []string{b.group}}); err != nil {
+		b.Fatal(err)
+	}
 }
 
 // member runs a system whose accounts answer, and returns what stops it.
-func member(t *testing.T, server *embedded.Server, name string) (stop func()) {
-	t.Helper()
-	b := connect(t, server)
+func (b *bank) member(name string) (stop func()) {
+	b.Helper()
+	t, by := b.T, b.connect()
 	keys, err := requests.NewKeys(requests.KeysConfig{
-		Client: requests.Client{Broker: b}, Topic: "balances", Group: "bank", Of: "deposits", Partitions: partitions,
+		Client: requests.Client{Broker: by}, Topic: b.served, Group: b.group, Of: b.topic, Partitions: partitions,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +149,7 @@ func member(t *testing.T, server *embedded.Server, name string) (stop func()) {
 	requests.On[getBalance, balance](keys)
 	requests.On[fail, balance](keys)
 	sys, err := actors.NewSystem(actors.Config{Observe: keys.Observe, DrainTimeout: 2 * time.Second},
-		actors.Subscription{Group: "bank", Broker: b, Topics: []string{"deposits"}, Actor: accounts(name)})
+		actors.Subscription{Group: b.group, Broker: by, Topics: []string{b.topic}, Actor: accounts(name)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +168,7 @@ func member(t *testing.T, server *embedded.Server, name string) (stop func()) {
 		}
 	})
 	var once sync.Once
-	stop = func() { once.Do(func() { end(); wg.Wait(); _ = b.Close() }) }
+	stop = func() { once.Do(func() { end(); wg.Wait(); _ = by.Close() }) }
 	t.Cleanup(stop)
 	return stop
 }
@@ -117,40 +177,53 @@ func key(i int) []byte { return fmt.Appendf(nil, "account %d", i) }
 
 const accountsOfTest = 40
 
-func pay(t *testing.T, p *brokers.Publisher) {
-	t.Helper()
+func (b *bank) pay(p *brokers.Publisher) {
+	b.Helper()
 	for i := range accountsOfTest {
-		_, err := p.Publish(t.Context(), brokers.Message{
-			Topic: "deposits", Key: key(i), Payload: fmt.Appendf(nil, `{"Pence": %d}`, i+1),
+		_, err := p.Publish(b.Context(), brokers.Message{
+			Topic: b.topic, Key: key(i), Payload: fmt.Appendf(nil, `{"Pence": %d}`, i+1),
 			Headers: brokers.Headers{{Key: "type", Value: []byte("deposit")}},
 		})
 		if err != nil {
-			t.Fatal(err)
+			b.Fatal(err)
 		}
 	}
 }
 
-func tryAsk(ctx context.Context, b *nats.Broker, i int) (balance, error) {
-	return requests.Ask[getBalance, balance](ctx, requests.Client{Broker: b}, requests.To{Topic: "balances", Key: key(i)}, getBalance{})
+func (b *bank) tryAsk(ctx context.Context, by bus, i int) (balance, error) {
+	return requests.Ask[getBalance, balance](ctx, requests.Client{Broker: by}, requests.To{Topic: b.served, Key: key(i)}, getBalance{})
+}
+
+// owner says which member answers for an account; none if its partition has no
+// owner, as between a move and the next event.
+func (b *bank) owner(by bus, i int) string {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+	defer cancel()
+	got, err := b.tryAsk(ctx, by, i)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		b.Fatalf("account %d: %v", i, err)
+	}
+	return got.From
 }
 
 // asked asks an account until it has seen all events, and says who answered.
-func asked(t *testing.T, b *nats.Broker, i int, done func(balance) bool) balance {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+func (b *bank) asked(by bus, i int, done func(balance) bool) {
+	b.Helper()
+	ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
 	defer cancel()
 	for {
-		got, err := tryAsk(ctx, b, i)
+		got, err := b.tryAsk(ctx, by, i)
 		switch {
 		case errors.Is(err, brokers.ErrNoResponders): // the member has just been started
 		case err != nil:
-			t.Fatalf("account %d: %v", i, err)
+			b.Fatalf("account %d: %v", i, err)
 		case done(got):
-			return got
+			return
 		}
 		select {
 		case <-ctx.Done():
-			t.Fatalf("account %d: %+v", i, got)
+			b.Fatalf("account %d: %+v", i, got)
 		case <-time.After(5 * time.Millisecond): // events and requests have no order
 		}
 	}
@@ -158,82 +231,100 @@ func asked(t *testing.T, b *nats.Broker, i int, done func(balance) bool) balance
 
 // Each key answers from wherever its partition lives, also when that changes.
 func TestKeysAnswerWhereverTheyLive(t *testing.T) {
-	server := startServer(t)
-	asker := connect(t, server)
-	if err := asker.EnsureTopic(t.Context(), brokers.TopicConfig{Name: "deposits", Partitions: partitions}); err != nil {
-		t.Fatal(err)
-	}
-	p, err := asker.Publisher(brokers.PublisherConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = requests.Ask[getBalance, balance](t.Context(), requests.Client{Broker: asker}, requests.To{Topic: "balances", Key: key(0)}, getBalance{})
-	if !errors.Is(err, brokers.ErrNoResponders) {
-		t.Errorf("before there is anybody: %v; want ErrNoResponders", err)
-	}
-	stopA := member(t, server, "a")
-	asked(t, asker, 0, func(b balance) bool { return b == balance{From: "a"} }) // nobody has ever paid
-	pay(t, p)
-	for i := range accountsOfTest {
-		asked(t, asker, i, func(b balance) bool { return b.Pence == i+1 && b.From == "a" })
-	}
-	member(t, server, "b")
-	// Half of the partitions move, without an event on any.
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	for from := map[string]int{}; from["a"] == 0 || from["b"] == 0; {
-		clear(from)
-		for i := range accountsOfTest {
-			got, err := tryAsk(ctx, asker, i)
-			if err != nil {
-				t.Fatalf("account %d: %v", i, err)
-			}
-			from[got.From]++
+	onEach(t, func(b *bank) {
+		asker := b.connect()
+		b.ensure(asker)
+		p, err := asker.Publisher(brokers.PublisherConfig{})
+		if err != nil {
+			b.Fatal(err)
 		}
-	}
-	stopA()
-	for i := range accountsOfTest {
-		asked(t, asker, i, func(b balance) bool { return b.From == "b" })
-	}
+		if _, err := b.tryAsk(b.Context(), asker, 0); !errors.Is(err, brokers.ErrNoResponders) {
+			b.Errorf("before there is anybody: %v; want ErrNoResponders", err)
+		}
+		if !b.idle {
+			b.pay(p)
+		}
+		stopA := b.member("a")
+		if b.idle {
+			b.asked(asker, 0, func(got balance) bool { return got == balance{From: "a"} }) // nobody has ever paid
+			b.pay(p)
+		}
+		for i := range accountsOfTest {
+			b.asked(asker, i, func(got balance) bool { return got.Pence == i+1 && got.From == "a" })
+		}
+		b.member("b")
+		// Half of the partitions move, which shows without any event, or with one on each.
+		ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
+		defer cancel()
+		for both := false; !both; {
+			if !b.idle {
+				b.pay(p)
+			}
+			from := map[string]int{}
+			for i := range accountsOfTest {
+				name := b.owner(asker, i)
+				if name == "" {
+					break // the next payment brings one
+				}
+				from[name]++
+			}
+			both = from["a"] > 0 && from["b"] > 0
+			if ctx.Err() != nil {
+				b.Fatal(from)
+			}
+		}
+		stopA()
+		if !b.idle {
+			b.pay(p)
+		}
+		for i := range accountsOfTest {
+			b.asked(asker, i, func(got balance) bool { return got.From == "b" })
+		}
+	})
 }
 
 func TestKeysErrors(t *testing.T) {
-	server := startServer(t)
-	asker := connect(t, server)
-	if err := asker.EnsureTopic(t.Context(), brokers.TopicConfig{Name: "deposits", Partitions: partitions}); err != nil {
-		t.Fatal(err)
-	}
-	p, err := asker.Publisher(brokers.PublisherConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pay(t, p)
-	member(t, server, "a")
-	c := requests.Client{Broker: asker}
-	asked(t, asker, 1, func(b balance) bool { return b.Pence == 2 })
-	code := func(err error) string {
-		var e *brokers.ReplyError
-		if !errors.As(err, &e) {
-			return fmt.Sprint(err)
+	onEach(t, func(b *bank) {
+		asker := b.connect()
+		b.ensure(asker)
+		p, err := asker.Publisher(brokers.PublisherConfig{})
+		if err != nil {
+			b.Fatal(err)
 		}
-		return e.Code
+		b.pay(p)
+		b.member("a")
+		c := requests.Client{Broker: asker}
+		to := requests.To{Topic: b.served, Key: key(1)}
+		b.asked(asker, 1, func(got balance) bool { return got.Pence == 2 })
+		got, err := requests.Ask[fail, balance](b.Context(), c, to, fail{})
+		if code(err) != "closed" || got != (balance{}) {
+			b.Errorf("a handler's own error: %+v, %v", got, err)
+		}
+		if _, err := requests.Ask[getBalance, balance](b.Context(), c, requests.To{Topic: b.served}, getBalance{}); code(err) != brokers.CodeInvalid {
+			b.Errorf("without a key: %v", err)
+		}
+		if _, err := requests.Ask[deposit, balance](b.Context(), c, to, deposit{}); code(err) != brokers.CodeInvalid {
+			b.Errorf("of a type that nobody answers: %v", err)
+		}
+	})
+}
+
+func code(err error) string {
+	var e *brokers.ReplyError
+	if !errors.As(err, &e) {
+		return fmt.Sprint(err)
 	}
-	got, err := requests.Ask[fail, balance](t.Context(), c, requests.To{Topic: "balances", Key: key(1)}, fail{})
-	if code(err) != "closed" || got != (balance{}) {
-		t.Errorf("a handler's own error: %+v, %v", got, err)
-	}
-	if _, err := requests.Ask[getBalance, balance](t.Context(), c, requests.To{Topic: "balances"}, getBalance{}); code(err) != brokers.CodeInvalid {
-		t.Errorf("without a key: %v", err)
-	}
-	if _, err := requests.Ask[deposit, balance](t.Context(), c, requests.To{Topic: "balances", Key: key(1)}, deposit{}); code(err) != brokers.CodeInvalid {
-		t.Errorf("of a type that nobody answers: %v", err)
-	}
+	return e.Code
+}
+
+func TestKeysConfig(t *testing.T) {
+	c := requests.Client{Broker: (*nats.Broker)(nil)}
 	for name, cfg := range map[string]requests.KeysConfig{
 		"Broker":     {},
 		"Topic":      {Client: c},
 		"Partitions": {Client: c, Topic: "t", Group: "g", Of: "o"},
 	} {
-		if _, err := requests.NewKeys(cfg); !errors.Is(err, brokers.ErrInvalid) {
+		if _, err := requests.NewKeys(cfg); !errors.Is(err, brokers.ErrInvalid) || !strings.Contains(err.Error(), name) {
 			t.Errorf("a wrong %s: %v; want ErrInvalid", name, err)
 		}
 	}
