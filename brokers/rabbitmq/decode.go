@@ -16,6 +16,9 @@ import (
 type Delivery struct {
 	// Exchange and RoutingKey are those it was published with, or dead-lettered.
 	Exchange, RoutingKey string
+	// AppID and UserID are the properties that the publisher has set; the server has
+	// checked the latter.
+	AppID, UserID string
 	// Redelivered says that it may have been delivered before.
 	Redelivered bool
 	// Deaths is how often, where and why it was dead-lettered, the last one first.
@@ -55,7 +58,9 @@ func FromDelivery(d *amqp.Delivery) brokers.Message {
 	if ms, err := strconv.ParseUint(d.Expiration, 10, 32); err == nil {
 		m.TTL = time.Duration(ms) * time.Millisecond
 	}
-	facts := &Delivery{Exchange: d.Exchange, RoutingKey: d.RoutingKey, Redelivered: d.Redelivered}
+	facts := &Delivery{
+		Exchange: d.Exchange, RoutingKey: d.RoutingKey, Redelivered: d.Redelivered, AppID: d.AppId, UserID: d.UserId,
+	}
 	m.Broker = facts
 	text := ""
 	for name, v := range d.Headers {
@@ -72,7 +77,17 @@ func FromDelivery(d *amqp.Delivery) brokers.Message {
 	if text != "" {
 		unpack(&m, text)
 	}
+	addProperties(&m, d)
 	return m
+}
+
+// addProperties lists the properties that other programs set among the headers.
+func addProperties(m *brokers.Message, d *amqp.Delivery) {
+	for _, p := range [...]struct{ name, value string }{{encodingHeader, d.ContentEncoding}, {typeHeader, d.Type}} {
+		if _, is := d.Headers[p.name]; !is && p.value != "" {
+			m.Headers = append(m.Headers, brokers.Header{Key: p.name, Value: []byte(p.value), Kind: brokers.KindString})
+		}
+	}
 }
 
 // unpack restores what AMQP could not carry. Text that does not fit the native

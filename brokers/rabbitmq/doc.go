@@ -30,7 +30,8 @@
 //
 // # Publishing
 //
-// Every message is persistent and mandatory, and confirmed by the server. One
+// The headers "content-encoding" and "type" are AMQP's properties of that name as
+// well. Every message is persistent and mandatory, and confirmed by the server. One
 // that no queue is bound for is [brokers.ErrUnroutable]. A key is in order
 // because the Publisher has one message of it unconfirmed at a time. While the
 // server has a memory or disk alarm publishing waits, and [ErrBlocked] is in

@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/rabbitmq"
@@ -94,6 +97,24 @@ func TestOpenList(t *testing.T) {
 	for range 5 {
 		if h := open(t, cfg).Health(t.Context()); !h.Connected || h.Err != nil {
 			t.Errorf("Health: %+v", h)
+		}
+	}
+}
+
+// An operator tells connections by their names.
+func TestConnectionNames(t *testing.T) {
+	cfg := config(t, serverURL(t, "TEST_AMQP_URL", false))
+	cfg.Name = "billing " + uuid.NewString()
+	open(t, cfg)
+	for ctx := lasting(t, 60*time.Second); ; {
+		list := string(manage(t, http.MethodGet, "/api/connections?columns=user_provided_name", ""))
+		if strings.Contains(list, cfg.Name+" publish") && strings.Contains(list, cfg.Name+" consume") {
+			return
+		}
+		select {
+		case <-time.After(200 * time.Millisecond): // the list is of some seconds ago
+		case <-ctx.Done():
+			t.Fatal(list)
 		}
 	}
 }

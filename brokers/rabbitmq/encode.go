@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -26,11 +27,11 @@ func encode(m *brokers.Message) (amqp.Publishing, error) {
 		return out, err
 	}
 	if m.TTL > 0 {
-		ms := (m.TTL-1)/time.Millisecond + 1 // rounded up
+		ms := milliseconds(m.TTL)
 		if ms > math.MaxUint32 {
 			return out, fmt.Errorf("%w: Message.TTL is %v, more than the 49 days of RabbitMQ", brokers.ErrInvalid, m.TTL)
 		}
-		out.Expiration = strconv.FormatInt(int64(ms), 10)
+		out.Expiration = strconv.FormatInt(ms, 10)
 	}
 	out.Headers = amqp.Table{}
 	listed, exact := native(m.Headers, out.Headers)
@@ -44,6 +45,7 @@ func encode(m *brokers.Message) (amqp.Publishing, error) {
 		out.Headers[nilHeader] = true
 	}
 	setTime(&out, m.Time)
+	setProperties(&out, m.Headers)
 	if size := tableSize(out.Headers); size > maxHeaderFrame {
 		return out, fmt.Errorf("%w: Message.Key and Headers take %d bytes in AMQP, more than %d", brokers.ErrTooLarge, size, maxHeaderFrame)
 	}
@@ -59,6 +61,28 @@ func setTime(out *amqp.Publishing, at time.Time) {
 	}
 	if at.Unix() >= 0 {
 		out.Timestamp = at
+	}
+}
+
+// Headers that are properties of AMQP as well, so that other programs find them
+// where they look, and are found.
+const (
+	encodingHeader = "content-encoding"
+	typeHeader     = "type"
+)
+
+func setProperties(out *amqp.Publishing, hs brokers.Headers) {
+	for i := range hs {
+		h := &hs[i]
+		if len(h.Value) > maxName || !utf8.Valid(h.Value) {
+			continue
+		}
+		switch h.Key {
+		case encodingHeader:
+			out.ContentEncoding = string(h.Value)
+		case typeHeader:
+			out.Type = string(h.Value)
+		}
 	}
 }
 

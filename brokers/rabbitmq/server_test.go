@@ -4,7 +4,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"flag"
+	"io"
+	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -119,4 +122,24 @@ func clientTLS(tb testing.TB, mutual bool) *tls.Config {
 		cfg.Certificates = []tls.Certificate{pair}
 	}
 	return cfg
+}
+
+// manage asks the management interface of the server, and returns its answer.
+func manage(t *testing.T, method, path, body string) []byte {
+	t.Helper()
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	req, err := http.NewRequestWithContext(t.Context(), method, serverURL(t, "TEST_RABBITMQ_API_URL", false)+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode/100 != 2 {
+		t.Fatalf("%s %s: %s %v", method, path, res.Status, err)
+	}
+	return answer
 }

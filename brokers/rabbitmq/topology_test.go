@@ -215,24 +215,8 @@ func TestTopologyForeign(t *testing.T) {
 
 func TestTopologyWithoutPermission(t *testing.T) {
 	url := serverURL(t, "TEST_AMQP_URL", false)
-	api := serverURL(t, "TEST_RABBITMQ_API_URL", false)
-	put := func(path, body string) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, api+path, strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = res.Body.Close() }()
-		if res.StatusCode/100 != 2 {
-			t.Fatalf("%s: %s", path, res.Status)
-		}
-	}
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	put("/api/users/reader", `{"password": "reader", "tags": ""}`)
-	put("/api/permissions/%2F/reader", `{"configure": "^$", "write": ".*", "read": ".*"}`)
+	manage(t, http.MethodPut, "/api/users/reader", `{"password": "reader", "tags": ""}`)
+	manage(t, http.MethodPut, "/api/permissions/%2F/reader", `{"configure": "^$", "write": ".*", "read": ".*"}`)
 	name := "topology-" + uuid.NewString()
 	top := cleared(t, admin(t, url), rabbitmq.Topology{
 		Exchanges: []rabbitmq.ExchangeConfig{{Name: name}}, Queues: []rabbitmq.QueueConfig{{Name: name}},
