@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/troupe-go/troupe/sagas"
+	sagaspostgres "github.com/troupe-go/troupe/sagas/postgres"
 	sagassqlite "github.com/troupe-go/troupe/sagas/sqlite"
 )
 
@@ -33,12 +34,17 @@ func (d *database) sagaTable(o *options, many, n int) (table, error) {
 	if err != nil {
 		return table{}, err
 	}
+	store, err := sagaspostgres.New(context.Background(), d.store)
+	if err != nil {
+		return table{}, err
+	}
 	const bare, other = "pgx, a commit for each of 5 transitions", "DBOS"
 	return o.compete(fmt.Sprintf("Sagas of 3 local steps, PostgreSQL, %d at once", many), []contender{
 		{bare, "", n, func(n int) (run, clean func() error, err error) {
 			return func() error { return together(many, n, d.bareSaga) }, nil, nil
 		}},
 		{other, bare, max(1, n/4), d.prepareDBOS(many)},
+		{"troupe", bare, n, prepareSagas(store, many)},
 	})
 }
 
