@@ -255,9 +255,18 @@ func filled(keys [][]byte) (*memory.Broker, error) {
 func prepareProtoactor(keys [][]byte, w work) (run, clean func() error, err error) {
 	c := newCountdown(len(keys), nil)
 	system := actor.NewActorSystem()
+	work := w.do
+	if w.blocks { // as many at a time as the others: its dispatcher has no bound
+		slots := make(chan struct{}, workers)
+		work = func() {
+			slots <- struct{}{}
+			w.do()
+			<-slots
+		}
+	}
 	props := actor.PropsFromFunc(func(ctx actor.Context) {
 		if _, ok := ctx.Message().(*brokers.Message); ok {
-			w.do()
+			work()
 			c.handled()
 		}
 	})
