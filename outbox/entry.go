@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -79,52 +78,4 @@ func NewRow(seq int64, known *int64, data []byte, at time.Time) Row {
 		row.Lane = int64(lane(&row.Message)) // any 64 bits will do
 	}
 	return row
-}
-
-// stored is a message as it is kept: all that a publisher reads.
-type stored struct {
-	Topic         string
-	Key           []byte
-	ID            string
-	Payload       []byte
-	Headers       brokers.Headers
-	Time          time.Time
-	CorrelationID string
-	ReplyTo       string
-	ContentType   string
-	TTL           time.Duration
-	Priority      uint8
-	RoutingKey    string
-	Partition     int32
-}
-
-// Encode is how stores keep a message. One that no publisher would take is refused,
-// as by [brokers.Check], and one without an id ([ErrNoID]).
-func Encode(m *brokers.Message) ([]byte, error) {
-	if m.ID == "" {
-		return nil, fmt.Errorf("%w: to %q", ErrNoID, m.Topic)
-	}
-	if err := brokers.Check(m, 0); err != nil {
-		return nil, err
-	}
-	data, err := json.Marshal(stored{
-		m.Topic, m.Key, m.ID, m.Payload, m.Headers, m.Time, m.CorrelationID, m.ReplyTo, m.ContentType, m.TTL, m.Priority,
-		m.RoutingKey, m.Partition,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("outbox: encode message %q: %w", m.ID, err)
-	}
-	return data, nil
-}
-
-// Decode undoes Encode.
-func Decode(data []byte) (brokers.Message, error) {
-	var s stored
-	if err := json.Unmarshal(data, &s); err != nil {
-		return brokers.Message{}, fmt.Errorf("outbox: decode: %w", err)
-	}
-	return brokers.Message{
-		Topic: s.Topic, Key: s.Key, ID: s.ID, Payload: s.Payload, Headers: s.Headers, Time: s.Time, CorrelationID: s.CorrelationID,
-		ReplyTo: s.ReplyTo, ContentType: s.ContentType, TTL: s.TTL, Priority: s.Priority, RoutingKey: s.RoutingKey, Partition: s.Partition,
-	}, nil
 }
