@@ -1,5 +1,6 @@
-// Package durable kills processes whose actors keep their state in SQLite, and
-// checks that each message has had its effects once.
+// Package durable kills processes whose actors keep their state in SQLite and in
+// PostgreSQL, and those who write to an outbox and publish it, and checks that each
+// message has had its effects once.
 package durable
 
 import (
@@ -40,6 +41,15 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if text := os.Getenv(bankChild); text != "" {
+		var r role
+		err := json.Unmarshal([]byte(text), &r)
+		if err == nil {
+			err = r.run(context.Background())
+		}
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }
