@@ -53,7 +53,7 @@ func (b *Broker) Features() brokers.Features {
 		Durable:        true,
 		DeliveryCount:  each,
 		Deduplication:  true,
-		TTL:            true,
+		TTL:            each,
 		RequestReply:   true,
 	}
 }

@@ -21,7 +21,10 @@ const (
 	AcksEach AckMode = iota
 	// AcksPrefix: all up to one, as on Kafka. It is about 1.5 times faster to
 	// read. Everything above a gap comes again after a crash, and as long as
-	// there is a gap the server keeps account of each message above it.
+	// there is a gap the server keeps account of each message above it. To the
+	// server a message that is dropped before its turn acknowledges all before it,
+	// so such a group cannot read a stream in which messages have times to live of
+	// their own ([ErrPrefixUnsafe]), and topics made in this mode take none.
 	AcksPrefix
 )
 

@@ -75,7 +75,10 @@ func options(b *Broker, timeout time.Duration, secure []nats.Option) []nats.Opti
 		nats.Timeout(timeout),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(),
-		nats.CustomReconnectDelay(func(attempts int) time.Duration { return reconnectDelay(attempts, cfg.ReconnectWait) }),
+		nats.CustomReconnectDelay(func(attempts int) time.Duration {
+			l.tried()
+			return reconnectDelay(attempts, cfg.ReconnectWait)
+		}),
 		// A publish without a connection fails at once rather than waiting in a
 		// buffer: the Publisher and the acknowledgements have their own.
 		nats.ReconnectBufSize(-1),
@@ -86,7 +89,8 @@ func options(b *Broker, timeout time.Duration, secure []nats.Option) []nats.Opti
 	options = append(options, secure...)
 	options = append(options, cfg.Options...)
 	return append(options,
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { l.lost(err) }),
+		nats.DisconnectErrHandler(l.lost),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { l.refused(err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) { b.complaint(sub, err) }),
 	)

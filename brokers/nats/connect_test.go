@@ -171,7 +171,7 @@ func TestLink(t *testing.T) {
 	if up, _, err := l.state(); up || !errors.Is(err, silence) || l.isCut() {
 		t.Errorf("of a silent server: up %v, cut %v, %v", up, l.isCut(), err)
 	}
-	l.lost(nil)
+	l.lost(nil, nil)
 	l.answered() // an answer that was under way
 	if up, _, err := l.state(); up || !errors.Is(err, errCut) || !l.isCut() {
 		t.Errorf("without a connection: up %v, cut %v, %v", up, l.isCut(), err)
@@ -185,7 +185,7 @@ func TestLink(t *testing.T) {
 	l.answered()
 	l.answered()
 	l.unwatch("w")
-	l.lost(silence)
+	l.lost(nil, silence)
 	if lost != 1 || back != 1 {
 		t.Errorf("told of %d losses, %d returns; want one each", lost, back)
 	}

@@ -18,8 +18,9 @@
 // The server pins with a message only. So that an idle partition has an owner
 // too, a member that stands by at one publishes a message without a payload, with
 // the header troupe-wake, to it: members drop it, other readers of the stream
-// should, and the server does after a second. Where that is not allowed, an idle
-// partition has no owner before its next message. Pins cost a tenth to a quarter
+// should, and the server does after a second. Where that is not allowed, as in
+// topics made with [AcksPrefix], an idle partition has no owner before its next
+// message. Pins cost a tenth to a quarter
 // of the server's speed of delivery, as it adds a header to each message.
 //
 // The server excludes, it does not share out. So the members of a group tell

@@ -171,7 +171,7 @@ func (l *lane) renewTopic() error {
 		return err
 	}
 	l.topic = t
-	return nil
+	return l.sub.b.cfg.allows(t)
 }
 
 // pause waits before the next attempt, less if the connection is back.
@@ -195,7 +195,7 @@ func (l *lane) failed(err error) {
 		return
 	}
 	switch {
-	case errors.Is(err, errOtherKind):
+	case errors.Is(err, errOtherKind), errors.Is(err, ErrPrefixUnsafe):
 		l.sub.fail(err)
 	case errors.Is(err, errPinLost), errors.Is(err, errGone):
 		err = nil // it begins anew, which is no fault

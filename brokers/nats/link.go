@@ -3,11 +3,14 @@ package nats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/zap"
+
+	"github.com/troupe-go/troupe/brokers"
 )
 
 // errCut is why the connection is down when the client does not say.
@@ -24,7 +27,11 @@ type link struct {
 	err   error
 	// cut says that the client itself is without a connection. If not, and up is
 	// false, the server does not answer.
-	cut     bool
+	cut bool
+	// conn is the client's connection, once it was lost; barred says that what
+	// keeps it from connecting again was logged.
+	conn    *nats.Conn
+	barred  bool
 	watches map[any]watch
 	// session ends when the connection is lost.
 	session context.Context
@@ -54,12 +61,12 @@ func (l *link) unwatch(key any) {
 }
 
 // lost is called by the client when its connection is gone.
-func (l *link) lost(err error) {
+func (l *link) lost(conn *nats.Conn, err error) {
 	if err == nil {
 		err = errCut
 	}
 	l.mu.Lock()
-	l.cut = true
+	l.cut, l.conn = true, conn
 	l.end()
 	l.note(false, err)
 	told := l.told()
@@ -75,12 +82,42 @@ func (l *link) back() {
 	if l.session.Err() != nil {
 		l.session, l.end = context.WithCancel(context.Background())
 	}
-	l.cut = false
+	l.cut, l.barred = false, false
 	l.note(true, nil)
 	told := l.told()
 	l.mu.Unlock()
 	for _, w := range told {
 		w.back()
+	}
+}
+
+// tried is called before each attempt to connect again. The client tells nobody
+// why the last one failed, but for the dial.
+func (l *link) tried() {
+	l.mu.Lock()
+	conn := l.conn
+	l.mu.Unlock()
+	if conn == nil {
+		return
+	}
+	if err := conn.LastError(); err != nil {
+		l.refused(err)
+	}
+}
+
+// refused notes why an attempt to connect again failed. What time does not mend
+// is logged, once.
+func (l *link) refused(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.cut {
+		return
+	}
+	s := step(err)
+	l.err = fmt.Errorf("nats: connect again: %s: %w", s, err)
+	if s != brokers.StepDial && !l.barred {
+		l.barred = true
+		l.log.Warn("nats: cannot connect again, which is tried on", zap.Error(l.err))
 	}
 }
 

@@ -75,6 +75,10 @@ func (s *subscription) findTopics() time.Duration {
 // join makes a topic's partitions known. A group that begins with what comes
 // begins in all partitions now, attached or not.
 func (s *subscription) join(t topic) error {
+	if err := s.b.cfg.allows(t); err != nil {
+		s.fail(err)
+		return err
+	}
 	if s.cfg.Start == brokers.StartLatest {
 		for p := range int32(t.partitions) {
 			if _, err := newLane(s, balance.Slot{Topic: t.name, Partition: p}, t).open(s.ctx); err != nil {

@@ -32,6 +32,35 @@ func openTwo(t *testing.T) (a, b *nats.Broker) {
 	return open(), open()
 }
 
+// onPairs runs f with two connections to an embedded server, to a real one, and
+// to a real one over TLS.
+func onPairs(t *testing.T, f func(t *testing.T, one, two *nats.Broker)) {
+	t.Helper()
+	t.Run("embedded", func(t *testing.T) {
+		one, two := openTwo(t)
+		f(t, one, two)
+	})
+	t.Run("server", func(t *testing.T) { f(t, openURL(t, serverURL(t)), openURL(t, serverURL(t))) })
+	t.Run("TLS", func(t *testing.T) {
+		url, ca := tlsServer(t)
+		f(t, openURL(t, url+"?ca_file="+ca), openURL(t, url+"?ca_file="+ca))
+	})
+}
+
+func openURL(t *testing.T, url string) *nats.Broker {
+	t.Helper()
+	b, err := brokers.Open(lasting(t, patience), url, nats.Driver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return b.(*nats.Broker)
+}
+
 func lasting(t *testing.T, limit time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
@@ -40,9 +69,11 @@ func lasting(t *testing.T, limit time.Duration) context.Context {
 }
 
 // The text of an error fits into a header.
-func TestErrorOfManyLines(t *testing.T) {
-	asker, answerer := openTwo(t)
-	r, err := answerer.Respond(t.Context(), brokers.RespondConfig{Topic: "t"}, func(context.Context, *brokers.Message) (brokers.Message, error) {
+func TestErrorOfManyLines(t *testing.T) { onPairs(t, errorOfManyLines) }
+
+func errorOfManyLines(t *testing.T, asker, answerer *nats.Broker) {
+	topic := name("t")
+	r, err := answerer.Respond(t.Context(), brokers.RespondConfig{Topic: topic}, func(context.Context, *brokers.Message) (brokers.Message, error) {
 		return brokers.Message{}, &brokers.ReplyError{Code: "no_account", Message: "there is\r\nno account" + strings.Repeat(" at all", 10_000)}
 	})
 	if err != nil {
@@ -53,7 +84,7 @@ func TestErrorOfManyLines(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	_, err = asker.Request(lasting(t, 10*time.Second), brokers.Message{Topic: "t"})
+	_, err = asker.Request(lasting(t, 10*time.Second), brokers.Message{Topic: topic})
 	var got *brokers.ReplyError
 	if !errors.As(err, &got) || got.Code != "no_account" || !strings.HasPrefix(got.Message, "there is  no account at all") {
 		t.Errorf("got %.100v", err)

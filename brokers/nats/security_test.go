@@ -3,20 +3,23 @@ package nats_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
+	client "github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/nats"
@@ -237,86 +240,146 @@ func TestTLSOnServer(t *testing.T) {
 	refused(t, strings.Replace(url, ":app-secret", ":wr0ng", 1)+"?ca_file="+ca, brokers.StepAuth, "wr0ng")
 }
 
+// server has a certificate by the authority, and wants one of clients if mutual.
+func (a *authority) server(mutual bool) server.Options {
+	a.t.Helper()
+	opts := server.Options{
+		TLS: true, TLSTimeout: 5, TLSConfig: &tls.Config{Certificates: []tls.Certificate{a.pair("server")}, MinVersion: tls.VersionTLS12},
+	}
+	if mutual {
+		opts.TLSVerify, opts.TLSConfig.ClientAuth, opts.TLSConfig.ClientCAs = true, tls.RequireAndVerifyClientCert, a.pool
+	}
+	return opts
+}
+
+// trusting is a server that wants a certificate by another authority.
+func (a *authority) trusting(other *authority) server.Options {
+	a.t.Helper()
+	opts := a.server(true)
+	opts.TLSConfig.ClientCAs = other.pool
+	return opts
+}
+
+// A server that wants a certificate takes one by the authority that it knows, and
+// no other.
 func TestMutualTLS(t *testing.T) {
-	_, ca := tlsServer(t)
-	dir := filepath.Dir(ca)
-	cert, key := os.Getenv("TEST_CLIENT_CERT_FILE"), os.Getenv("TEST_CLIENT_KEY_FILE")
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "server.pem"), filepath.Join(dir, "server.key"))
-	if err != nil {
-		t.Fatal(err)
+	ours, theirs := newAuthority(t), newAuthority(t)
+	_, at := secured(t, ours.server(true))
+	dsn := func(trusts, signed *authority) string {
+		cert, key := signed.files("client")
+		return "nats+tls://" + at + "?ca_file=" + trusts.file + "&cert_file=" + cert + "&key_file=" + key
 	}
-	text, err := os.ReadFile(ca)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(text)
-	_, at := secured(t, server.Options{
-		TLS: true, TLSVerify: true, TLSTimeout: 5,
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS12},
-	})
-	if err := opened(t, "nats+tls://"+at+"?ca_file="+ca+"&cert_file="+cert+"&key_file="+key); err != nil {
+	if err := opened(t, dsn(ours, ours)); err != nil {
 		t.Error(err)
 	}
-	refused(t, "nats+tls://"+at+"?ca_file="+ca, brokers.StepTLS)
+	refused(t, "nats+tls://"+at+"?ca_file="+ours.file, brokers.StepTLS)
+	refused(t, dsn(ours, theirs), brokers.StepTLS)
+	refused(t, dsn(theirs, ours), brokers.StepTLS)
+	refused(t, "nats://"+at, brokers.StepTLS) // it says that it wants TLS
+	_, plain := secured(t, server.Options{})
+	refused(t, "nats+tls://"+plain+"?ca_file="+ours.file, brokers.StepTLS)
 }
 
-// logins counts who comes, and lets them in while they may.
-type logins struct {
-	mu    sync.Mutex
-	allow bool
-	times []time.Time
-}
-
-func (l *logins) Check(server.ClientAuthentication) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.times = append(l.times, time.Now())
-	return l.allow
-}
-
-// A login that is not good any more is tried again with a growing wait, and
-// Health says why.
+// What let it in once and does not any more is tried again with a growing wait,
+// for ever; Health says why; the log says it once; no secret is in either.
 func TestLoginLostBacksOff(t *testing.T) {
-	auth := &logins{allow: true}
-	opts := server.Options{CustomClientAuthentication: auth}
-	first, at := secured(t, opts)
-	b, err := nats.Open(t.Context(), nats.Config{Servers: []string{"nats://" + at}, ReconnectWait: 200 * time.Millisecond})
+	ours, theirs := newAuthority(t), newAuthority(t)
+	public, seed := newUser(t)
+	other, _ := newUser(t)
+	for name, c := range map[string]struct {
+		before, after server.Options
+		cfg           nats.Config
+		step          string
+	}{
+		"Password": {
+			server.Options{Username: "app", Password: "s3cret"},
+			server.Options{Username: "app", Password: "changed"},
+			nats.Config{User: "app", Password: brokers.NewSecret("s3cret")},
+			brokers.StepAuth,
+		},
+		"Token": {
+			server.Options{Authorization: "s3cret"},
+			server.Options{Authorization: "changed"},
+			nats.Config{Token: brokers.NewSecret("s3cret")},
+			brokers.StepAuth,
+		},
+		"NKey": {
+			server.Options{Nkeys: []*server.NkeyUser{{Nkey: public}}},
+			server.Options{Nkeys: []*server.NkeyUser{{Nkey: other}}},
+			nats.Config{NKey: brokers.NewSecret(seed)},
+			brokers.StepAuth,
+		},
+		"Authority":   {ours.server(false), theirs.server(false), nats.Config{TLS: ours.client()}, brokers.StepTLS},
+		"Certificate": {ours.server(true), ours.trusting(theirs), nats.Config{TLS: ours.client()}, brokers.StepTLS},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			first, at := secured(t, c.before)
+			b, dials, logs := watchedLogin(t, at, c.cfg)
+			again := func(opts server.Options) *server.Server {
+				first.Shutdown()
+				first.WaitForShutdown()
+				opts.Port = port(t, at)
+				s, _ := secured(t, opts)
+				return s
+			}
+			began := time.Now()
+			first = again(c.after)
+			await := func(what string, is func(brokers.Health) bool) {
+				t.Helper()
+				eventually(t, what, func() bool { return is(b.Health(t.Context())) })
+			}
+			await("Health says what is wrong", func(h brokers.Health) bool {
+				return !h.Connected && h.Err != nil && strings.Contains(h.Err.Error(), "connect again: "+c.step)
+			})
+			const attempts = 10
+			eventually(t, "attempts", func() bool { return dials.Load() > attempts })
+			// Waits double from 10 to 20 ms, to 100 to 200 ms.
+			if took := time.Since(began); took < 500*time.Millisecond {
+				t.Errorf("%d attempts in %v: no back-off", dials.Load(), took)
+			}
+			if n := logs.FilterMessageSnippet("cannot connect again").Len(); n != 1 {
+				t.Errorf("it was logged %d times: %v", n, logs.All())
+			}
+			if text := fmt.Sprint(b.Health(t.Context()), logs.All()); strings.Contains(text, "s3cret") || strings.Contains(text, seed) {
+				t.Errorf("a secret is in %s", text)
+			}
+			again(c.before)
+			await("it is back when it may", func(h brokers.Health) bool { return h.Connected && h.Err == nil })
+		})
+	}
+}
+
+// watchedLogin connects, with what it dials counted and its log kept.
+func watchedLogin(t *testing.T, address string, cfg nats.Config) (*nats.Broker, *atomic.Int64, *observer.ObservedLogs) {
+	t.Helper()
+	core, logs := observer.New(zap.InfoLevel)
+	dials := &countingDialer{}
+	cfg.Servers, cfg.ReconnectWait, cfg.Logger = []string{"nats://" + address}, 200*time.Millisecond, zap.New(core)
+	cfg.Options = []client.Option{client.SetCustomDialer(dials)}
+	b, err := nats.Open(lasting(t, patience), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = b.Close() }()
-	auth.mu.Lock()
-	auth.allow, auth.times = false, nil
-	auth.mu.Unlock()
-	first.Shutdown()
-	first.WaitForShutdown()
-	_, port, err := net.SplitHostPort(at)
+	t.Cleanup(func() { _ = b.Close() })
+	return b, &dials.count, logs
+}
+
+type countingDialer struct{ count atomic.Int64 }
+
+func (d *countingDialer) Dial(network, address string) (net.Conn, error) {
+	d.count.Add(1)
+	return net.Dial(network, address)
+}
+
+func port(t *testing.T, address string) (n int) {
+	t.Helper()
+	_, text, err := net.SplitHostPort(address)
+	if err == nil {
+		n, err = strconv.Atoi(text)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fmt.Sscan(port, &opts.Port); err != nil {
-		t.Fatal(err)
-	}
-	secured(t, opts)
-	const watched = 3 * time.Second
-	<-time.After(watched) // how often it comes in a time is what is tested
-	if h := b.Health(t.Context()); h.Connected || h.Err == nil {
-		t.Errorf("Health is %+v without a login", h)
-	}
-	auth.mu.Lock()
-	n := len(auth.times)
-	auth.allow = true
-	auth.mu.Unlock()
-	// Waits are of 100 to 200 ms, once they have grown.
-	if most := int(watched/(100*time.Millisecond)) + 8; n < 3 || n > most {
-		t.Errorf("%d attempts in %v; want 3 to %d", n, watched, most)
-	}
-	for ctx := lasting(t, 20*time.Second); !b.Health(ctx).Connected; {
-		select {
-		case <-ctx.Done():
-			t.Fatal("it did not come back when it might")
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
+	return n
 }

@@ -153,17 +153,20 @@ func TestReadStream(t *testing.T) {
 	}
 }
 
-func TestPublishLater(t *testing.T) {
-	b, _ := openTwo(t)
+// What is published for later comes then, and not sooner.
+func TestPublishLater(t *testing.T) { onPairs(t, publishLater) }
+
+func publishLater(t *testing.T, b, _ *nats.Broker) {
 	ctx := lasting(t, 30*time.Second)
-	if _, err := b.ApplyStream(ctx, nats.StreamConfig{Name: "later", Subjects: []string{"later.>"}, Schedules: true, MessageTTL: true}, nats.StreamCreate); err != nil {
+	later := name("later")
+	if _, err := b.ApplyStream(ctx, nats.StreamConfig{Name: later, Subjects: []string{later + ".>"}, Schedules: true, MessageTTL: true}, nats.StreamCreate); err != nil {
 		t.Fatal(err)
 	}
 	at := time.Now().Add(2 * time.Second)
-	if err := b.PublishLater(ctx, "later.schedule.1", at, &brokers.Message{Topic: "later.due", Key: []byte("k"), Payload: []byte("hello")}); err != nil {
+	if err := b.PublishLater(ctx, later+".schedule.1", at, &brokers.Message{Topic: later + ".due", Key: []byte("k"), Payload: []byte("hello")}); err != nil {
 		t.Fatal(err)
 	}
-	err := b.ReadStream(ctx, nats.StreamReader{Stream: "later", Filters: []string{"later.due"}}, func(_ context.Context, m *brokers.Message) error {
+	err := b.ReadStream(ctx, nats.StreamReader{Stream: later, Filters: []string{later + ".due"}}, func(_ context.Context, m *brokers.Message) error {
 		if string(m.Payload) != "hello" || string(m.Key) != "k" {
 			t.Errorf("got %+v", m)
 		}

@@ -35,6 +35,31 @@ type topic struct {
 	partitions int
 	created    time.Time    // tells a stream from one of the same name before it
 	mapped     *StreamTopic // of a stream that others made
+	leaky      string       // how messages go before their turn; empty if they do not
+}
+
+// ErrPrefixUnsafe says that a group with AcksPrefix would lose messages of a
+// stream: where one may be dropped before others that are older, the server takes
+// all of those for acknowledged. Use AcksEach, or make the topic with AcksPrefix.
+var ErrPrefixUnsafe = errors.New("nats: AcksPrefix would lose messages")
+
+// leaks says how messages of a stream go before older ones.
+func leaks(cfg *jetstream.StreamConfig) string {
+	switch {
+	case cfg.AllowMsgTTL:
+		return "messages have times to live of their own"
+	case cfg.MaxMsgsPerSubject > 0:
+		return "the messages of a subject are limited"
+	}
+	return ""
+}
+
+// allows says whether groups can read a topic.
+func (c Config) allows(t topic) error {
+	if c.Acks == AcksPrefix && t.leaky != "" {
+		return fmt.Errorf("%w: in stream %q %s", ErrPrefixUnsafe, t.stream, t.leaky)
+	}
+	return nil
 }
 
 // filters are the subjects of a partition; none means all of the stream.
@@ -131,7 +156,8 @@ func (t *topics) fetch(ctx context.Context, name string) (topic, error) {
 		return topic{}, t.failure(name, err)
 	}
 	if mapped != nil {
-		found := topic{name: name, stream: of, partitions: 1, created: stream.CachedInfo().Created, mapped: mapped}
+		info := stream.CachedInfo()
+		found := topic{name: name, stream: of, partitions: 1, created: info.Created, mapped: mapped, leaky: leaks(&info.Config)}
 		t.remember(found)
 		return found, nil
 	}
@@ -156,7 +182,7 @@ func topicOf(name string, info *jetstream.StreamInfo) (topic, error) {
 		return topic{}, fmt.Errorf("%w: stream %q was not made as a topic: it has no metadata %q",
 			brokers.ErrUnknownTopic, info.Config.Name, partitionsKey)
 	}
-	return topic{name: name, stream: info.Config.Name, partitions: n, created: info.Created}, nil
+	return topic{name: name, stream: info.Config.Name, partitions: n, created: info.Created, leaky: leaks(&info.Config)}, nil
 }
 
 // ensure makes a topic or checks it.
@@ -213,7 +239,7 @@ func (c Config) stream(cfg brokers.TopicConfig) jetstream.StreamConfig {
 		MaxBytes:    maxBytes(c.MaxBytes),
 		Duplicates:  c.DedupWindow,
 		Storage:     jetstream.FileStorage,
-		AllowMsgTTL: true,
+		AllowMsgTTL: c.Acks == AcksEach,
 		AllowDirect: true,
 		Metadata:    map[string]string{topicKey: cfg.Name, partitionsKey: strconv.Itoa(cfg.Partitions)},
 	}

@@ -106,7 +106,7 @@ func (s server) open(mode nats.AckMode) (*nats.Broker, error) {
 // makeTopic makes a topic for one table, and drop deletes it.
 func (b *natsBench) makeTopic(name string, partitions int) (drop func() error, err error) {
 	ctx := context.Background()
-	if err := b.each.EnsureTopic(ctx, brokers.TopicConfig{Name: name, Partitions: partitions}); err != nil {
+	if err := b.prefix.EnsureTopic(ctx, brokers.TopicConfig{Name: name, Partitions: partitions}); err != nil {
 		return nil, err
 	}
 	return func() error { return b.js.DeleteStream(ctx, name) }, nil
