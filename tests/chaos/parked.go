@@ -47,7 +47,7 @@ func parked(f *field) {
 	f.confirmed()
 	f.await("200 messages of other keys", 5*time.Second, func() bool {
 		f.update()
-		return f.workload.unhandled(f.handled) == parkedKeys
+		return f.workload.unhandled(f.handled, waiting...) == 0
 	})
 	f.Logf("200 others handled %v after they were published", time.Since(published).Round(time.Millisecond))
 	f.await("the second attempts", backoff+f.target.Resume, f.allHandled)
