@@ -21,16 +21,40 @@ const appendSQL = `WITH locks AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) F
 			unnest($2::integer[], $3::bigint[], $4::bytea[]) WITH ORDINALITY m (shard, lane, message, n) WHERE l.n >= 0 ORDER BY m.n OFFSET 0
 	) r`
 
+// appendOneSQL is appendSQL for a message of that shard, as most transactions have
+// one, for which it is much to plan and to run. With a key, the lock comes after
+// FROM: there is no row to give a number to before it is taken.
+const appendOneSQL = `INSERT INTO troupe_outbox (xid, shard, id, lane, message)
+	SELECT pg_current_xact_id(), %[1]d, nextval('troupe_outbox_seq_%[1]d'), $1::bigint, $2::bytea`
+
+// appending is a statement and its arguments.
+func (s *Store) appending(messages []brokers.Message) (query string, args []any, err error) {
+	if len(messages) != 1 {
+		args, err = s.args(messages)
+		return appendSQL, args, err
+	}
+	e, err := outbox.NewEntry(messages[0], s.cfg.Route)
+	if err != nil {
+		return "", nil, fmt.Errorf("postgres: append: %w", err)
+	}
+	shard := s.shards[e.Lane%uint64(len(s.shards))]
+	args = []any{int64(e.Lane), e.Data}
+	if e.Keyed && !s.cfg.Unordered {
+		return shard.appendKeyed, args, nil
+	}
+	return shard.append, args, nil
+}
+
 // Append stores messages in the transaction, to be published after its commit, in
 // one round trip. Each needs a topic, or a type that [Config.Route] has one for, and
 // an id ([outbox.ErrNoID]) by which consumers know a repeat. It waits for transactions that have appended to the same
 // keys; see the package comment on deadlocks.
 func (s *Store) Append(ctx context.Context, tx pgx.Tx, messages ...brokers.Message) error {
-	args, err := s.args(messages)
+	query, args, err := s.appending(messages)
 	if err != nil || len(messages) == 0 {
 		return err
 	}
-	if _, err := tx.Exec(ctx, appendSQL, args...); err != nil {
+	if _, err := tx.Exec(ctx, query, args...); err != nil {
 		return fmt.Errorf("postgres: append: %w", err)
 	}
 	return nil
@@ -39,22 +63,22 @@ func (s *Store) Append(ctx context.Context, tx pgx.Tx, messages ...brokers.Messa
 // Queue is [Store.Append] as a part of a batch, which needs no round trip of its
 // own. A batch that is not sent in a transaction is one.
 func (s *Store) Queue(batch *pgx.Batch, messages ...brokers.Message) error {
-	args, err := s.args(messages)
+	query, args, err := s.appending(messages)
 	if err != nil || len(messages) == 0 {
 		return err
 	}
-	batch.Queue(appendSQL, args...)
+	batch.Queue(query, args...)
 	return nil
 }
 
 // AppendSQL is [Store.Append] in a transaction of database/sql, by pgx's stdlib
 // package.
 func (s *Store) AppendSQL(ctx context.Context, tx *sql.Tx, messages ...brokers.Message) error {
-	args, err := s.args(messages)
+	query, args, err := s.appending(messages)
 	if err != nil || len(messages) == 0 {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, appendSQL, args...); err != nil {
+	if _, err := tx.ExecContext(ctx, query, args...); err != nil {
 		return fmt.Errorf("postgres: append: %w", err)
 	}
 	return nil

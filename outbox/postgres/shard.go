@@ -23,6 +23,8 @@ type Shard struct {
 	sequence string
 	woken    chan struct{}
 
+	append, appendKeyed string // statements for one message
+
 	mu      sync.Mutex
 	epoch   int64
 	until   time.Time // of the lease
@@ -35,8 +37,10 @@ type Shard struct {
 var _ outbox.Source = (*Shard)(nil)
 
 func newShard(s *Store, n int) *Shard {
+	one := fmt.Sprintf(appendOneSQL, n)
 	return &Shard{
 		store: s, n: n, table: fmt.Sprintf("troupe_outbox_%d", n), sequence: fmt.Sprintf("troupe_outbox_seq_%d", n), woken: make(chan struct{}, 1),
+		append: one, appendKeyed: one + ` FROM pg_advisory_xact_lock($1)`,
 	}
 }
 
