@@ -50,6 +50,9 @@ type TopicConfig struct {
 	// without any, publishing to the topic is ErrUnroutable there. Elsewhere a
 	// group with StartEarliest finds what was published before it came.
 	Groups []string
+	// Competing are the same for groups whose members compete (ModeCompeting): on
+	// a broker that stores per group these have one queue, not one per partition.
+	Competing []string
 }
 
 // Features is what a broker can do; the conformance suite and the runtime adapt

@@ -57,7 +57,11 @@ func competingShares(e *env) {
 // competingTopic makes a topic for a competing group.
 func (e *env) competingTopic(group string) string {
 	e.Helper()
-	return e.topic(3, group)
+	name := e.h.Name("topic")
+	cfg := brokers.TopicConfig{Name: name, Partitions: 3, Competing: []string{group}}
+	ctx := e.within()
+	e.ok(e.returns("EnsureTopic", func() error { return e.broker.EnsureTopic(ctx, cfg) }), "EnsureTopic")
+	return name
 }
 
 // publishCompeting spreads numbered messages over the partitions.

@@ -68,7 +68,7 @@ func (s *Server) ensure(cfg brokers.TopicConfig) error {
 		return fmt.Errorf("%w: TopicConfig.Partitions: topic %q has %d partitions, not %d",
 			brokers.ErrInvalid, cfg.Name, len(t.logs), cfg.Partitions)
 	}
-	for _, name := range cfg.Groups {
+	for _, name := range slices.Concat(cfg.Groups, cfg.Competing) {
 		s.group(name).know(t)
 	}
 	return nil

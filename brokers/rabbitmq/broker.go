@@ -83,6 +83,7 @@ func (b *Broker) Name() string { return "rabbitmq" }
 func (b *Broker) Features() brokers.Features {
 	return brokers.Features{
 		IndividualAcks:    true,
+		Competing:         true,
 		Durable:           true,
 		DeliveryCount:     true,
 		TTL:               true,

@@ -58,6 +58,9 @@ type Config struct {
 	// say: how long a message may be unacknowledged. Parking ends at half of it.
 	// Defaults to 30 min, as theirs.
 	AcknowledgementTimeout time.Duration
+	// Queues are those that subscriptions in ModeCompeting read under a topic's
+	// name, which goes before a topic of that name. Default to none.
+	Queues map[string]Queue
 	// LimitedQueues are queues of groups that are read in order although they have
 	// a delivery limit, and are taken as they are. They must be there. Default to
 	// none: such a queue is refused.
@@ -90,6 +93,11 @@ func (c *Config) validate() error {
 	for _, address := range c.Addresses {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			return fmt.Errorf("%w: rabbitmq.Config.Addresses: %w", brokers.ErrInvalid, err)
+		}
+	}
+	for topic, q := range c.Queues {
+		if err := q.validate(); err != nil {
+			return fmt.Errorf("%w: rabbitmq.Config.Queues[%q]: %w", brokers.ErrInvalid, topic, err)
 		}
 	}
 	if c.ExternalAuth && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetClientCertificate == nil) {

@@ -117,12 +117,12 @@ func deleteQueues(ctx context.Context, cfg rabbitmq.Config, adminURL, topic, gro
 	}
 	const partitions = 12 // as the suite's topics have
 	for id := range partitions {
-		if _, err := ch.QueueDelete(rabbitmq.Queue(topic, group, id), false, false, false); err != nil {
+		if _, err := ch.QueueDelete(rabbitmq.GroupQueue(topic, group, id), false, false, false); err != nil {
 			return err
 		}
 	}
 	for id := range partitions {
-		if err := awaitQueue(ctx, conn, rabbitmq.Queue(topic, group, id)); err != nil {
+		if err := awaitQueue(ctx, conn, rabbitmq.GroupQueue(topic, group, id)); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ type group struct {
 func newGroup(t *testing.T, cfg rabbitmq.Config) *group {
 	t.Helper()
 	g := &group{t: t, b: open(t, quick(cfg)), topic: "topic-" + uuid.NewString(), name: "group"}
-	g.queue = rabbitmq.Queue(g.topic, g.name, 0)
+	g.queue = rabbitmq.GroupQueue(g.topic, g.name, 0)
 	return g
 }
 

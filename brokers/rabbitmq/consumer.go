@@ -22,9 +22,8 @@ import (
 // one take the queue over between two messages, and tell the owner nothing, whose
 // epoch would go on beside the new one.
 type consumer struct {
-	sub   *subscription
-	slot  balance.Slot
-	queue string
+	sub  *subscription
+	slot balance.Slot
 
 	ctx    context.Context // ends when it is to stand by no longer
 	cancel context.CancelFunc
@@ -36,7 +35,7 @@ type consumer struct {
 }
 
 func newConsumer(s *subscription, slot balance.Slot) *consumer {
-	c := &consumer{sub: s, slot: slot, queue: groupQueue(slot.Topic, s.cfg.Group, int(slot.Partition))}
+	c := &consumer{sub: s, slot: slot}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	return c
 }
@@ -60,14 +59,17 @@ func (c *consumer) run() {
 // acquire stands by until the partition is this member's, and returns its epoch.
 func (c *consumer) acquire() (*partition, error) {
 	late := time.AfterFunc(c.sub.b.cfg.RequestTimeout, func() {
-		c.failed(fmt.Errorf("rabbitmq: queue %q: no answer for %v", c.queue, c.sub.b.cfg.RequestTimeout))
+		c.failed(fmt.Errorf("rabbitmq: partition %d of topic %q: no answer for %v", c.slot.Partition, c.slot.Topic, c.sub.b.cfg.RequestTimeout))
 	})
-	f, err := c.sub.openFeed(c.ctx, c.slot.Topic, c.slot.Partition, c.queue)
+	f, err := c.sub.openFeed(c.ctx, c.slot, c.sub.source(c.slot))
 	late.Stop()
 	if err != nil {
 		return nil, err
 	}
 	c.failed(nil)
+	if c.sub.competes() {
+		return newPartition(f), nil // it excludes nobody
+	}
 	select {
 	case <-f.first:
 		return newPartition(f), nil

@@ -46,7 +46,8 @@ func (a *acks) plan() (multiple int64, single []int64) {
 		a.due.Remove(tag)
 		a.singles.Add(tag)
 	}
-	a.sent = a.upTo
+	a.sent = a.singles.Gap(a.upTo+1) - 1
+	a.upTo = a.sent
 	a.singles.Cut(a.sent + 1)
 	return multiple, single
 }

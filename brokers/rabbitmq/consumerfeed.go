@@ -11,6 +11,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/balance"
 )
 
 // Why a feed is over, and its epoch with it.
@@ -26,9 +27,10 @@ const maxPrefetch = 1<<16 - 1
 // acknowledged on it. It ends with its channel, and never has another.
 type feed struct {
 	l        *link
-	name     brokers.Message // topic and partition of what it delivers
-	interval time.Duration   // how long acknowledgements are gathered
-	burst    int             // how many are not
+	slot     balance.Slot
+	ours     int           // of what is published without a routing key, those below it are the driver's
+	interval time.Duration // how long acknowledgements are gathered
+	burst    int           // how many are not
 	ch       *amqp.Channel
 	lost     chan *amqp.Error
 	ctx      context.Context // ends when the feed is over
@@ -51,14 +53,14 @@ type feed struct {
 
 // openFeed consumes from a queue. It waits for the server's answers until ctx
 // ends.
-func (s *subscription) openFeed(ctx context.Context, topic string, partition int32, queue string) (*feed, error) {
+func (s *subscription) openFeed(ctx context.Context, slot balance.Slot, from source) (*feed, error) {
 	conn, err := s.b.control.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
 	prefetch := min(s.cfg.MaxUnsettled, maxPrefetch)
 	f := &feed{
-		l: s.b.control, name: brokers.Message{Topic: topic, Partition: partition},
+		l: s.b.control, slot: slot, ours: from.partitions,
 		interval: s.cfg.AckInterval, burst: max(1, prefetch/4),
 		lost: make(chan *amqp.Error, 1), first: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
@@ -66,6 +68,10 @@ func (s *subscription) openFeed(ctx context.Context, topic string, partition int
 	f.ch, err = s.b.control.channel(ctx, conn, func(ch *amqp.Channel) error {
 		ch.NotifyClose(f.lost)
 		if err := ch.Qos(prefetch, 0, false); err != nil {
+			return err
+		}
+		queue, err := from.declare(ch)
+		if err != nil {
 			return err
 		}
 		deliveries, err := ch.Consume(queue, s.tag(), false, false, false, false, nil)
@@ -77,7 +83,7 @@ func (s *subscription) openFeed(ctx context.Context, topic string, partition int
 	})
 	if err != nil {
 		f.cancel(err)
-		return nil, fmt.Errorf("rabbitmq: queue %q: %w", queue, err)
+		return nil, fmt.Errorf("rabbitmq: queue %q: %w", from.queue.Name, err)
 	}
 	return f, nil
 }
@@ -115,8 +121,8 @@ func (f *feed) receive(deliveries <-chan amqp.Delivery) {
 // decode is a message as a subscription delivers it.
 func (f *feed) decode(d *amqp.Delivery) brokers.Message {
 	m := FromDelivery(d)
-	m.Topic, m.Partition = f.name.Topic, f.name.Partition
-	if m.RoutingKey == strconv.Itoa(int(m.Partition)) {
+	m.Topic, m.Partition = f.slot.Topic, f.slot.Partition
+	if n, err := strconv.Atoi(m.RoutingKey); err == nil && n >= 0 && n < f.ours {
 		m.RoutingKey = "" // it is the driver's
 	}
 	return m

@@ -28,6 +28,13 @@
 // MaxUnsettled is the prefetch, of 65,535 at most, and bounds messages, not bytes.
 // Where the server's consumer_timeout is not its default, Config must say so.
 //
+// # Competing
+//
+// The members of a competing group read one queue, "topic.group.all", which
+// EnsureTopic makes for TopicConfig.Competing, or any queue that Config.Queues
+// names, made by whomever. A partition's offsets are then delivery tags of the
+// member's own channel.
+//
 // # Publishing
 //
 // The headers "content-encoding" and "type" are AMQP's properties of that name as

@@ -11,5 +11,7 @@ func (b *Broker) PartitionCount(ctx context.Context, topic string) int {
 	return n
 }
 
-// Queue is the name of a group's queue.
-func Queue(topic, group string, partition int) string { return groupQueue(topic, group, partition) }
+// GroupQueue is the name of a group's queue.
+func GroupQueue(topic, group string, partition int) string {
+	return groupQueue(topic, group, partition)
+}

@@ -77,7 +77,7 @@ func (s *judgeSubscription) own(at place) (brokers.Partition, error) {
 	if err != nil {
 		return nil, err
 	}
-	deliveries, err := ch.Consume(rabbitmq.Queue(at.topic, s.cfg.Group, int(at.id)), "", false, false, false, false, nil)
+	deliveries, err := ch.Consume(rabbitmq.GroupQueue(at.topic, s.cfg.Group, int(at.id)), "", false, false, false, false, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -78,13 +78,18 @@ func (s *subscription) findTopics() {
 
 // join makes the group's queues of a topic, where they are missing.
 func (s *subscription) join(topic string) error {
+	if q, mapped := s.b.cfg.Queues[topic]; mapped {
+		return s.joinQueue(topic, q)
+	}
 	partitions, err := s.b.topics.own(s.ctx, topic)
 	if err != nil {
 		return err
 	}
-	err = s.b.control.do(s.ctx, func(ch *amqp.Channel) error {
-		return s.b.declareGroup(ch, topic, s.cfg.Group, partitions)
-	})
+	declare := s.b.declareGroup
+	if s.competes() {
+		declare = s.b.declareCompeting
+	}
+	err = s.b.control.do(s.ctx, func(ch *amqp.Channel) error { return declare(ch, topic, s.cfg.Group, partitions) })
 	switch {
 	case hasCode(err, amqp.NotFound): // the exchange, since then
 		s.b.topics.forget(topic)
@@ -102,15 +107,18 @@ func (s *subscription) join(topic string) error {
 func (s *subscription) decide(now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Before(s.listen) {
-		return s.listen
+	d := balance.Decision{Hold: s.slotsLocked()}
+	if !s.competes() {
+		if now.Before(s.listen) {
+			return s.listen
+		}
+		if !s.hears {
+			return time.Time{}
+		}
+		s.tracker.SetSlots(d.Hold)
+		s.tracker.SetSelf(s.selfLocked())
+		d = s.tracker.Decide(now)
 	}
-	if !s.hears {
-		return time.Time{}
-	}
-	s.tracker.SetSlots(s.slotsLocked())
-	s.tracker.SetSelf(s.selfLocked())
-	d := s.tracker.Decide(now)
 	hold := map[balance.Slot]bool{}
 	for _, slot := range d.Hold {
 		hold[slot] = true
@@ -129,6 +137,9 @@ func (s *subscription) decide(now time.Time) time.Time {
 func (s *subscription) slotsLocked() []balance.Slot {
 	var slots []balance.Slot
 	for name, partitions := range s.topics {
+		if s.competes() {
+			partitions = 1
+		}
 		for p := range int32(partitions) {
 			slots = append(slots, balance.Slot{Topic: name, Partition: p})
 		}
@@ -177,6 +188,9 @@ func (s *subscription) selfLocked() balance.Member {
 
 // news says whether the group is to be told something.
 func (s *subscription) news() bool {
+	if s.competes() {
+		return false
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asked || s.greet || !s.selfLocked().Has(s.said)

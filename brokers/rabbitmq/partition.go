@@ -31,10 +31,10 @@ func newPartition(f *feed) *partition {
 }
 
 // Topic implements [brokers.Partition].
-func (p *partition) Topic() string { return p.feed.name.Topic }
+func (p *partition) Topic() string { return p.feed.slot.Topic }
 
 // ID implements [brokers.Partition].
-func (p *partition) ID() int32 { return p.feed.name.Partition }
+func (p *partition) ID() int32 { return p.feed.slot.Partition }
 
 // Epoch implements [brokers.Partition].
 func (p *partition) Epoch() uint64 { return p.epoch }

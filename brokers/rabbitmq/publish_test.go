@@ -133,7 +133,7 @@ func TestTakesMessagesWhileDisconnected(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := publisher(t, b, brokers.PublisherConfig{})
-		stored, err := admin(t, url).Consume(rabbitmq.Queue(topic, "g", 0), "", true, false, false, false, nil)
+		stored, err := admin(t, url).Consume(rabbitmq.GroupQueue(topic, "g", 0), "", true, false, false, false, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -62,7 +62,7 @@ func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (b
 	if cfg.Start == brokers.StartAtTime {
 		return nil, fmt.Errorf("%w: SubscriptionConfig.Start StartAtTime: a queue begins when it is made", brokers.ErrUnsupported)
 	}
-	if err := checkGroup(cfg); err != nil {
+	if err := b.checkGroup(cfg); err != nil {
 		return nil, err
 	}
 	s := newSubscription(b, cfg)
@@ -72,12 +72,16 @@ func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (b
 	return s, nil
 }
 
-// checkGroup refuses names that are too long.
-func checkGroup(cfg brokers.SubscriptionConfig) error {
+// checkGroup refuses names that are too long, and queues that are not read in
+// order.
+func (b *Broker) checkGroup(cfg brokers.SubscriptionConfig) error {
 	if exchange := membersExchange(cfg.Group); len(exchange) > maxName {
 		return tooLong("SubscriptionConfig.Group: the exchange's name", exchange)
 	}
 	for _, topic := range cfg.Topics {
+		if _, mapped := b.cfg.Queues[topic]; mapped && cfg.Mode != brokers.ModeCompeting {
+			return fmt.Errorf("%w: SubscriptionConfig.Mode: %q is in Config.Queues, and a single queue is not read in order", brokers.ErrInvalid, topic)
+		}
 		if queue := groupQueue(topic, cfg.Group, maxPartitions); len(queue) > maxName {
 			return tooLong("SubscriptionConfig.Topics: the queue's name", queue)
 		}
@@ -102,8 +106,10 @@ func newSubscription(b *Broker, cfg brokers.SubscriptionConfig) *subscription {
 }
 
 func (s *subscription) start() error {
-	s.background.Go(s.hear)
-	s.background.Go(s.speak)
+	if !s.competes() { // else there is nothing to share out
+		s.background.Go(s.hear)
+		s.background.Go(s.speak)
+	}
 	s.background.Go(s.manage)
 	return nil
 }
@@ -200,7 +206,11 @@ func (s *subscription) leave(c *consumer) {
 func (s *subscription) Partitions(name string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.topics[name]
+	n := s.topics[name]
+	if s.competes() {
+		return min(n, 1)
+	}
+	return n
 }
 
 // fail ends the subscription's use: Accept returns err.

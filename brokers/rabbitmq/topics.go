@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -170,12 +171,19 @@ func checkTopic(cfg brokers.TopicConfig) error {
 	case cfg.Partitions < 1 || cfg.Partitions > maxPartitions:
 		return fmt.Errorf("%w: TopicConfig.Partitions is %d; want 1 to %d", brokers.ErrInvalid, cfg.Partitions, maxPartitions)
 	}
-	for _, group := range cfg.Groups {
+	return errors.Join(
+		checkGroups("Groups", cfg.Groups, func(group string) string { return groupQueue(cfg.Name, group, cfg.Partitions) }),
+		checkGroups("Competing", cfg.Competing, func(group string) string { return competingQueue(cfg.Name, group) }),
+	)
+}
+
+func checkGroups(field string, groups []string, queue func(string) string) error {
+	for _, group := range groups {
 		if group == "" {
-			return fmt.Errorf("%w: TopicConfig.Groups has an empty one", brokers.ErrInvalid)
+			return fmt.Errorf("%w: TopicConfig.%s has an empty one", brokers.ErrInvalid, field)
 		}
-		if queue := groupQueue(cfg.Name, group, cfg.Partitions); len(queue) > maxName {
-			return tooLong("TopicConfig.Groups: the queue's name", queue)
+		if name := queue(group); len(name) > maxName {
+			return tooLong("TopicConfig."+field+": the queue's name", name)
 		}
 	}
 	return nil
@@ -202,6 +210,11 @@ func (t *topics) ensure(ctx context.Context, cfg brokers.TopicConfig) error {
 				return err
 			}
 		}
+		for _, group := range cfg.Competing {
+			if err := t.b.declareCompeting(ch, cfg.Name, group, cfg.Partitions); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 }
@@ -212,11 +225,7 @@ func (b *Broker) declareGroup(ch *amqp.Channel, topic, group string, partitions 
 		amqp.QueueTypeArg:            amqp.QueueTypeQuorum,
 		amqp.SingleActiveConsumerArg: true,
 	}
-	if b.server.limitsDeliveries() {
-		// With its default of 20 every twentieth hand-over would drop what was
-		// prefetched.
-		arguments[deliveryLimitArgument] = int32(-1)
-	}
+	b.unlimit(arguments)
 	for id := range partitions {
 		queue := groupQueue(topic, group, id)
 		if err := b.declareGroupQueue(ch, queue, arguments); err != nil {
@@ -227,6 +236,14 @@ func (b *Broker) declareGroup(ch *amqp.Channel, topic, group string, partitions 
 		}
 	}
 	return nil
+}
+
+// unlimit has a queue deliver a message as often as need be. With the default of
+// 20 from 4.0 on every twentieth hand-over would drop what was prefetched.
+func (b *Broker) unlimit(arguments amqp.Table) {
+	if b.server.limitsDeliveries() {
+		arguments[deliveryLimitArgument] = int32(-1)
+	}
 }
 
 // declareGroupQueue makes a queue or checks it. One with a delivery limit is
