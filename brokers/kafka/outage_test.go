@@ -168,3 +168,77 @@ func idsUntilEnds(t *testing.T, topic string, partitions int) (ids []string) {
 	}
 	return ids
 }
+
+// The cluster cannot be reached for longer than a session, a rebalance, a request and
+// the interval of metadata last, each of them made shorter for that; or for more than
+// a minute, with the times that are the defaults. Members lose what they own, and
+// Health says why; then all goes on by itself, and what is copied in transactions is
+// there once.
+func TestClusterGone(t *testing.T) {
+	t.Parallel()
+	gone, change := 5*time.Second, func(c *kafka.Config) {
+		c.SessionTimeout, c.HeartbeatInterval, c.RebalanceTimeout = 2*time.Second, 200*time.Millisecond, 3*time.Second
+		c.RequestTimeout, c.DialTimeout, c.MetadataInterval = time.Second, time.Second, 500*time.Millisecond
+	}
+	if long() {
+		gone, change = 70*time.Second, func(*kafka.Config) {}
+	}
+	const partitions = 4
+	l := &line.Line{}
+	b := open(t, func(c *kafka.Config) { change(c); c.Dial = l.Dial })
+	from, to := newTopic(t, b, partitions), newTopic(t, b, partitions)
+	stop := feed(t, b, from)
+	var members []*copier
+	for range 2 {
+		c, err := newCopier(t.Context(), b, from, from, to)
+		ok(t, err)
+		members = append(members, c)
+	}
+	sum := func(of func(*copier) int64) (n int64) {
+		for _, c := range members {
+			n += of(c)
+		}
+		return n
+	}
+	copied := func() int64 { return sum(func(c *copier) int64 { return c.copied.Load() }) }
+	await(t, "some messages copied by each member", func() bool { return members[0].copied.Load() > 100 && members[1].copied.Load() > 100 })
+
+	lost := func() int64 { return sum(func(c *copier) int64 { return c.lost.Load() }) }
+	lostBefore := lost()
+	l.Cut()
+	await(t, "Health not connected", func() bool { return !b.Health(within(t)).Connected })
+	<-time.After(gone)
+	if lost() == lostBefore {
+		t.Error("no epoch has ended, though the group may have given its partition away")
+	}
+	for _, sub := range b.Health(within(t)).Subscriptions {
+		if sub.State != brokers.StateConnecting || sub.Err == nil || len(sub.Partitions) > 0 {
+			t.Errorf("with the cluster gone a subscription is %v, because of %v, and has %d partitions; want connecting, a reason and none", sub.State, sub.Err, len(sub.Partitions))
+		}
+	}
+	before := copied()
+	l.Mend()
+	await(t, "Health connected", func() bool { return b.Health(within(t)).Connected })
+	await(t, "more messages copied", func() bool { return copied() > before+500 })
+	n := stop()
+	awaitPositions(t, from, partitions, n)
+	for _, c := range members {
+		c.stop(t)
+	}
+	onceInOrder(t, to, n)
+	t.Logf("%d messages, copied %d times", n, copied())
+}
+
+// await waits until is says true.
+func await(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for ctx := within(t); !is(); {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}

@@ -30,6 +30,7 @@ type copier struct {
 	sub    brokers.Subscription
 	to     string
 	copied atomic.Int64
+	lost   atomic.Int64 // epochs that ended without warning
 	cancel context.CancelFunc
 	owning sync.WaitGroup
 	failed atomic.Pointer[error]
@@ -72,6 +73,9 @@ func (c *copier) own(ctx context.Context, p brokers.Stager) {
 		if err = errors.Join(err, p.Ack(brokers.Ack{UpTo: got[len(got)-1].Offset})); err != nil && !errors.Is(err, brokers.ErrRevoked) {
 			c.failed.Store(&err)
 		}
+	}
+	if p.Context().Err() != nil {
+		c.lost.Add(1)
 	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()

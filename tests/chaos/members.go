@@ -16,15 +16,21 @@ func calm(f *field) {
 	}
 }
 
-// Members come and go in order: nothing is handled twice by it.
+// Members come and go in order: nothing is handled twice by it. If CHAOS_LONG is set,
+// one each second for a minute or for so long.
 func membersStorm(f *field) {
 	f.two()
-	for range 12 {
+	until := time.Now().Add(max(f.longRun, time.Minute))
+	for i := 0; i < 12 || f.longRun > 0 && time.Now().Before(until); i++ {
 		f.pile(f.target.hands() / 4)
 		if n := len(f.members); n < 2 || n < 4 && rand.N(2) == 0 {
 			f.join(nil)
 		} else {
 			f.leave(f.members[rand.N(n)])
+		}
+		if f.longRun > 0 {
+			f.pass(time.Second)
+			continue
 		}
 		f.pass(rand.N(f.target.Hold / 4))
 	}

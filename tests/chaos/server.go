@@ -15,7 +15,7 @@ func serverKilled(f *field) {
 
 // killing is a crash of the server.
 func (f *field) killing() blow {
-	return blow{name: "server killed", hold: f.long(5*time.Second, 30*time.Second), silent: true, strike: f.killServer}
+	return blow{name: "server killed", hold: f.long(5*time.Second, time.Minute), silent: true, strike: f.killServer}
 }
 
 func (f *field) killServer(ctx context.Context) (mend, error) {
