@@ -26,10 +26,10 @@ func TestFencedRunner(t *testing.T) {
 			}
 		})
 		w := newWorld(t, sagas.Step[trip]{Name: "a", Kind: sagas.Pivot, Do: call}, sagas.Step[trip]{Name: "b", Kind: sagas.Retriable, Do: local("b", nil)})
-		first := w.open()
-		old := w.start(first, "1")
+		first := w.Open()
+		old := w.Start(first, "1", trip{})
 		<-calls
-		second := w.open()
+		second := w.Open()
 		if key := <-calls; key != "trip/1/a/do" {
 			t.Errorf("called with %q", key)
 		}
@@ -53,14 +53,14 @@ func TestFencedRunner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if in := w.ends(h, sagas.Completed); len(in.State.Notes) != 2 {
+		if in := w.Ends(h, sagas.Completed); len(in.State.Notes) != 2 {
 			t.Errorf("ended as %+v", in)
 		}
 		if second.Err() != nil {
 			t.Errorf("the second ended with %v", second.Err())
 		}
-		w.close(first)
-		w.close(second)
+		w.Close(first)
+		w.Close(second)
 		if err := second.Err(); !errors.Is(err, sagas.ErrClosed) {
 			t.Errorf("the second ended with %v", err)
 		}

@@ -14,134 +14,14 @@ import (
 
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/sagas"
+	"github.com/troupe-go/troupe/sagas/sagatest"
 	"github.com/troupe-go/troupe/supervision"
 )
 
 type trip struct{ Notes []string }
 
-// world has runners of one store, and participants that answer at once.
-type world struct {
-	t     *testing.T
-	store *sagas.Memory
-	cfg   sagas.Config[trip]
-
-	mu     sync.Mutex
-	sent   []brokers.Message
-	answer func(m *brokers.Message) (sagas.Result, string) // 0 is silence
-	runner *sagas.Runner[trip]
-	wg     sync.WaitGroup
-	over   chan struct{} // if set, replies that fail are delivered again until it is closed
-}
-
-func newWorld(t *testing.T, steps ...sagas.Step[trip]) *world {
-	w := &world{t: t, store: &sagas.Memory{}}
-	w.store.Publish = w.publish
-	w.cfg = sagas.Config[trip]{
-		Definitions: []*sagas.Definition[trip]{{Name: "trip", Version: 1, Steps: steps}},
-		Store:       w.store, Name: "me", Replies: "replies", DeadLetters: "dead",
-	}
-	w.answer = func(*brokers.Message) (sagas.Result, string) { return sagas.Accepted, "" }
-	return w
-}
-
-func (w *world) publish(messages []brokers.Message) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, m := range messages {
-		w.sent = append(w.sent, m)
-		if m.ReplyTo == "" {
-			continue
-		}
-		w.wg.Go(func() {
-			result, reason := w.answer(&m)
-			if result == 0 {
-				return
-			}
-			reply, err := sagas.Answer(&m, result, reason, nil)
-			if err == nil {
-				err = w.current().Reply(context.Background(), reply)
-			}
-			for w.over != nil && err != nil {
-				select {
-				case <-w.over:
-					return
-				case <-time.After(time.Second):
-					err = w.current().Reply(context.Background(), reply)
-				}
-			}
-			if err != nil && !errors.Is(err, sagas.ErrClosed) {
-				w.t.Error(err)
-			}
-		})
-	}
-}
-
-func (w *world) open() *sagas.Runner[trip] {
-	w.t.Helper()
-	r, err := sagas.Open(w.t.Context(), w.cfg)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.runner = r
-	return r
-}
-
-func (w *world) close(r *sagas.Runner[trip]) {
-	w.t.Helper()
-	if err := r.Close(); err != nil {
-		w.t.Error(err)
-	}
-	if w.over == nil {
-		w.wg.Wait()
-	}
-}
-
-// current is the runner that was opened last.
-func (w *world) current() *sagas.Runner[trip] {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.runner
-}
-
-// messages are all that were sent so far.
-func (w *world) messages() []brokers.Message {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.sent)
-}
-
-// topics are those of what was sent, in order.
-func (w *world) topics(without ...string) (all []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i := range w.sent {
-		if !slices.Contains(without, w.sent[i].Topic) {
-			all = append(all, w.sent[i].Topic)
-		}
-	}
-	return all
-}
-
-func (w *world) start(r *sagas.Runner[trip], id string) *sagas.Handle[trip] {
-	w.t.Helper()
-	h, err := r.Start(w.t.Context(), id, trip{})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return h
-}
-
-func (w *world) ends(h *sagas.Handle[trip], want sagas.Status) sagas.Instance[trip] {
-	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 100*time.Hour)
-	defer cancel()
-	in, err := h.Wait(ctx)
-	if err != nil || in.Status != want {
-		w.t.Fatalf("%s is %v (%s), %v; want %v", h.ID(), in.Status, in.Reason, err, want)
-	}
-	return in
+func newWorld(t *testing.T, steps ...sagas.Step[trip]) *sagatest.World[trip] {
+	return sagatest.NewWorld(t, &sagas.Definition[trip]{Name: "trip", Version: 1, Steps: steps})
 }
 
 func to(topic string) sagas.Action[trip] {
@@ -167,35 +47,35 @@ func TestRun(t *testing.T) {
 		w := newWorld(t, step("a"), sagas.Step[trip]{Name: "b", Do: local("b", nil), Undo: local("unb", nil)},
 			sagas.Step[trip]{Name: "c", Kind: sagas.Pivot, Do: to("c")})
 		var events []string
-		w.cfg.Observe = func(l sagas.Lifecycle) { events = append(events, string(l.What)) }
-		w.cfg.Events = "events"
-		r := w.open()
-		w.ends(w.start(r, "1"), sagas.Completed)
-		if got := w.topics("events"); !slices.Equal(got, []string{"a", "c"}) {
+		w.Config.Observe = func(l sagas.Lifecycle) { events = append(events, string(l.What)) }
+		w.Config.Events = "events"
+		r := w.Open()
+		w.Ends(w.Start(r, "1", trip{}), sagas.Completed)
+		if got := w.Topics("events"); !slices.Equal(got, []string{"a", "c"}) {
 			t.Errorf("sent %q", got)
 		}
 		want := []string{"started", "step begun", "step done", "step begun", "step done", "step begun", "step done", "completed"}
-		if !slices.Equal(events, want) || len(w.topics("a", "c")) != len(want) {
-			t.Errorf("told of %q, published %d events", events, len(w.topics("a", "c")))
+		if !slices.Equal(events, want) || len(w.Topics("a", "c")) != len(want) {
+			t.Errorf("told of %q, published %d events", events, len(w.Topics("a", "c")))
 		}
-		w.answer = func(m *brokers.Message) (sagas.Result, string) {
+		w.Answer = func(m *brokers.Message) (sagas.Result, string) {
 			if m.Topic == "c" {
 				return sagas.Rejected, "sold out"
 			}
 			return sagas.Accepted, ""
 		}
-		h := w.start(r, "2")
-		if in := w.ends(h, sagas.Compensated); in.Reason != "sold out" || !slices.Equal(in.State.Notes, []string{"b", "unb"}) {
+		h := w.Start(r, "2", trip{})
+		if in := w.Ends(h, sagas.Compensated); in.Reason != "sold out" || !slices.Equal(in.State.Notes, []string{"b", "unb"}) {
 			t.Errorf("ended as %+v", in)
 		}
-		if got := w.topics("events"); !slices.Equal(got, []string{"a", "c", "a", "c", "una"}) {
+		if got := w.Topics("events"); !slices.Equal(got, []string{"a", "c", "a", "c", "una"}) {
 			t.Errorf("sent %q", got)
 		}
 		log, err := h.Timeline(t.Context())
 		if err != nil || log[len(log)-1].What != sagas.AllUndone {
 			t.Errorf("timeline %+v, %v", log, err)
 		}
-		w.close(r)
+		w.Close(r)
 	})
 }
 
@@ -203,10 +83,10 @@ func TestRun(t *testing.T) {
 func TestStartOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, step("a"))
-		w.answer = func(*brokers.Message) (sagas.Result, string) { return 0, "" }
-		r1 := w.open()
-		w.cfg.Name = "other"
-		r2 := w.open()
+		w.Answer = func(*brokers.Message) (sagas.Result, string) { return 0, "" }
+		r1 := w.Open()
+		w.Config.Name = "other"
+		r2 := w.Open()
 		var started, refused atomic.Int64
 		var all sync.WaitGroup
 		for i := range 20 {
@@ -233,11 +113,11 @@ func TestStartOnce(t *testing.T) {
 		if n := started.Load(); n+refused.Load() != 20 || n != 15 && n != 5 {
 			t.Errorf("%d handles, %d refused", started.Load(), refused.Load())
 		}
-		if got := w.topics(); !slices.Equal(got, []string{"a"}) {
+		if got := w.Topics(); !slices.Equal(got, []string{"a"}) {
 			t.Errorf("sent %q, want one command", got)
 		}
-		w.close(r1)
-		w.close(r2)
+		w.Close(r1)
+		w.Close(r2)
 	})
 }
 
@@ -251,7 +131,7 @@ func TestCompensationRejected(t *testing.T) {
 				s2.UndoPolicy = supervision.Policy{MaxAttempts: 3, Backoff: supervision.Constant(100 * time.Millisecond)}
 				w := newWorld(t, step("s1"), s2, sagas.Step[trip]{Name: "s3", Kind: sagas.Pivot, Do: to("s3")}, sagas.Step[trip]{Name: "s4", Kind: sagas.Retriable, Do: to("s4")})
 				var mended atomic.Bool
-				w.answer = func(m *brokers.Message) (sagas.Result, string) {
+				w.Answer = func(m *brokers.Message) (sagas.Result, string) {
 					bad := string(m.Key) == "bad"
 					switch {
 					case bad && m.Topic == "s3":
@@ -261,16 +141,16 @@ func TestCompensationRejected(t *testing.T) {
 					}
 					return sagas.Accepted, ""
 				}
-				r := w.open()
-				bad := w.start(r, "bad")
-				w.ends(w.start(r, "good"), sagas.Completed)
+				r := w.Open()
+				bad := w.Start(r, "bad", trip{})
+				w.Ends(w.Start(r, "good", trip{}), sagas.Completed)
 				<-time.After(time.Second)
 				stuck, err := r.Instances(t.Context(), sagas.Selection{Statuses: []sagas.Status{sagas.Stuck}})
 				if err != nil || len(stuck) != 1 || stuck[0].ID != "bad" || !strings.Contains(stuck[0].Reason, "already shipped") {
 					t.Fatalf("stuck are %+v, %v", stuck, err)
 				}
 				keys := make(map[string]int)
-				for _, m := range w.messages() {
+				for _, m := range w.Sent() {
 					if m.Topic == "uns2" {
 						keys[m.CorrelationID]++
 					}
@@ -278,19 +158,19 @@ func TestCompensationRejected(t *testing.T) {
 				if len(keys) != 1 || keys["trip/bad/s2/undo"] != 3 {
 					t.Errorf("compensation was sent %v", keys)
 				}
-				if slices.Contains(w.topics(), "uns1") {
+				if slices.Contains(w.Topics(), "uns1") {
 					t.Error("the one before was compensated before this was settled")
 				}
 				mended.Store(true)
 				if err := bad.Operate(t.Context(), operation, "eve", "seen to"); err != nil {
 					t.Fatal(err)
 				}
-				w.ends(bad, sagas.Compensated)
-				got := w.topics()
+				w.Ends(bad, sagas.Compensated)
+				got := w.Topics()
 				if got[len(got)-1] != "uns1" {
 					t.Errorf("sent %q", got)
 				}
-				for _, m := range w.messages() {
+				for _, m := range w.Sent() {
 					if m.Topic == "s4" && string(m.Key) == "bad" {
 						t.Error("a step after the one that was rejected was started")
 					}
@@ -304,7 +184,7 @@ func TestCompensationRejected(t *testing.T) {
 				if err := bad.Operate(t.Context(), sagas.Skip, "eve", "again"); !errors.Is(err, sagas.ErrEnded) {
 					t.Errorf("operate on one that has ended: %v", err)
 				}
-				w.close(r)
+				w.Close(r)
 			})
 		})
 	}
@@ -317,35 +197,35 @@ func TestTimers(t *testing.T) {
 		a := step("a")
 		a.Policy = supervision.Policy{MaxAttempts: 1000, Backoff: supervision.Constant(time.Second)}
 		w := newWorld(t, a)
-		w.cfg.Definitions[0].Deadline = time.Hour
-		w.answer = func(m *brokers.Message) (sagas.Result, string) {
+		w.Config.Definitions[0].Deadline = time.Hour
+		w.Answer = func(m *brokers.Message) (sagas.Result, string) {
 			if m.Topic == "a" {
 				return 0, ""
 			}
 			return sagas.Accepted, ""
 		}
-		r := w.open()
-		h := w.start(r, "1")
+		r := w.Open()
+		h := w.Start(r, "1", trip{})
 		<-time.After(62 * time.Second)
-		if got := w.topics(); !slices.Equal(got, []string{"a", "a"}) {
+		if got := w.Topics(); !slices.Equal(got, []string{"a", "a"}) {
 			t.Errorf("sent %q", got)
 		}
-		w.close(r)
+		w.Close(r)
 		<-time.After(10 * time.Minute)
-		w.cfg.Name = "other"
-		r = w.open()
+		w.Config.Name = "other"
+		r = w.Open()
 		<-time.After(2 * time.Second)
-		if got := w.topics(); len(got) != 3 {
+		if got := w.Topics(); len(got) != 3 {
 			t.Errorf("sent %q", got)
 		}
 		h, err := r.Find(t.Context(), h.ID())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if in := w.ends(h, sagas.Compensated); in.Reason != "deadline" {
+		if in := w.Ends(h, sagas.Compensated); in.Reason != "deadline" {
 			t.Errorf("compensated for %q", in.Reason)
 		}
-		w.close(r)
+		w.Close(r)
 	})
 }
 
@@ -363,12 +243,12 @@ func TestResumeAndCancel(t *testing.T) {
 			}
 			return s, ctx.Err()
 		})}, step("b"))
-		r := w.open()
-		w.start(r, "1")
+		r := w.Open()
+		w.Start(r, "1", trip{})
 		synctest.Wait()
-		w.close(r)
+		w.Close(r)
 		began := time.Now()
-		r = w.open()
+		r = w.Open()
 		synctest.Wait()
 		if !slices.Equal(keys, []string{"trip/1/a/do", "trip/1/a/do"}) || time.Since(began) > time.Second {
 			t.Errorf("called with %q", keys)
@@ -381,10 +261,10 @@ func TestResumeAndCancel(t *testing.T) {
 			t.Fatal(err)
 		}
 		close(block)
-		if in := w.ends(h, sagas.Compensated); in.Reason != "changed my mind" || !slices.Equal(in.State.Notes, []string{"una"}) {
+		if in := w.Ends(h, sagas.Compensated); in.Reason != "changed my mind" || !slices.Equal(in.State.Notes, []string{"una"}) {
 			t.Errorf("ended as %+v", in)
 		}
-		w.close(r)
+		w.Close(r)
 		if _, err := r.Start(t.Context(), "2", trip{}); !errors.Is(err, sagas.ErrClosed) {
 			t.Errorf("start after the end: %v", err)
 		}
@@ -406,11 +286,11 @@ func TestCallFailures(t *testing.T) {
 		}
 		w := newWorld(t, sagas.Step[trip]{Name: "a", Do: local("a", fails), Undo: local("una", nil)},
 			sagas.Step[trip]{Name: "b", Kind: sagas.Pivot, Do: local("b", func() error { return sagas.Reject("no") })})
-		r := w.open()
-		if in := w.ends(w.start(r, "1"), sagas.Compensated); n != 3 || in.Reason != "no" || fmt.Sprint(in.State.Notes) != "[a una]" {
+		r := w.Open()
+		if in := w.Ends(w.Start(r, "1", trip{}), sagas.Compensated); n != 3 || in.Reason != "no" || fmt.Sprint(in.State.Notes) != "[a una]" {
 			t.Errorf("%d calls, ended as %+v", n, in)
 		}
-		w.close(r)
+		w.Close(r)
 	})
 }
 
@@ -419,9 +299,9 @@ func TestCallFailures(t *testing.T) {
 func TestEarlyReplies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, step("a"))
-		w.answer = func(*brokers.Message) (sagas.Result, string) { return 0, "" }
-		w.cfg.MaxEarly = 2
-		r := w.open()
+		w.Answer = func(*brokers.Message) (sagas.Result, string) { return 0, "" }
+		w.Config.MaxEarly = 2
+		r := w.Open()
 		reply := func(id, message string) {
 			t.Helper()
 			m, err := sagas.Answer(&brokers.Message{ID: message, CorrelationID: "trip/" + id + "/a/do", ReplyTo: "replies"}, sagas.Accepted, "", nil)
@@ -437,12 +317,12 @@ func TestEarlyReplies(t *testing.T) {
 		reply("never", "2")
 		reply("many", "3") // one too many
 		<-time.After(time.Second)
-		w.ends(w.start(r, "soon"), sagas.Completed)
+		w.Ends(w.Start(r, "soon", trip{}), sagas.Completed)
 		reply("soon", "1") // a repeat
 		reply("soon", "4") // late
 		<-time.After(6 * time.Minute)
 		var reasons []string
-		for _, m := range w.messages() {
+		for _, m := range w.Sent() {
 			if m.Topic != "dead" {
 				continue
 			}
@@ -462,7 +342,7 @@ func TestEarlyReplies(t *testing.T) {
 		if err := r.Reply(t.Context(), brokers.Message{ID: "x"}); !errors.Is(err, sagas.ErrNoReply) {
 			t.Errorf("no reply: %v", err)
 		}
-		w.close(r)
+		w.Close(r)
 	})
 }
 
@@ -471,42 +351,42 @@ func TestEarlyReplies(t *testing.T) {
 func TestVersions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, step("a"))
-		w.answer = func(*brokers.Message) (sagas.Result, string) { return 0, "" }
-		v1 := w.cfg.Definitions[0]
-		r := w.open()
-		w.start(r, "old")
+		w.Answer = func(*brokers.Message) (sagas.Result, string) { return 0, "" }
+		v1 := w.Config.Definitions[0]
+		r := w.Open()
+		w.Start(r, "old", trip{})
 		synctest.Wait()
-		w.close(r)
+		w.Close(r)
 		v2 := &sagas.Definition[trip]{Name: "trip", Version: 2, Steps: []sagas.Step[trip]{step("a"), step("b")}}
-		w.cfg.Definitions = []*sagas.Definition[trip]{v2}
+		w.Config.Definitions = []*sagas.Definition[trip]{v2}
 		var version *sagas.VersionError
-		if _, err := sagas.Open(t.Context(), w.cfg); !errors.As(err, &version) || version.Version != 1 || version.Instances != 1 || !strings.Contains(err.Error(), `"trip"`) {
+		if _, err := sagas.Open(t.Context(), w.Config); !errors.As(err, &version) || version.Version != 1 || version.Instances != 1 || !strings.Contains(err.Error(), `"trip"`) {
 			t.Fatalf("opened, or %v", err)
 		}
-		w.answer = func(*brokers.Message) (sagas.Result, string) { return sagas.Accepted, "" }
-		w.cfg.Definitions = []*sagas.Definition[trip]{v2, v1}
-		r = w.open()
-		w.ends(w.start(r, "new"), sagas.Completed)
-		w.close(r)
-		w.cfg.Definitions = []*sagas.Definition[trip]{v2}
-		w.cfg.Migrate = map[int]func(sagas.Instance[trip]) (sagas.Instance[trip], error){
+		w.Answer = func(*brokers.Message) (sagas.Result, string) { return sagas.Accepted, "" }
+		w.Config.Definitions = []*sagas.Definition[trip]{v2, v1}
+		r = w.Open()
+		w.Ends(w.Start(r, "new", trip{}), sagas.Completed)
+		w.Close(r)
+		w.Config.Definitions = []*sagas.Definition[trip]{v2}
+		w.Config.Migrate = map[int]func(sagas.Instance[trip]) (sagas.Instance[trip], error){
 			1: func(in sagas.Instance[trip]) (sagas.Instance[trip], error) {
 				in.Outcomes = append(in.Outcomes, sagas.Untouched)
 				return in, nil
 			},
 		}
-		r = w.open()
+		r = w.Open()
 		h, err := r.Find(t.Context(), "old")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if in := w.ends(h, sagas.Completed); in.Version != 2 {
+		if in := w.Ends(h, sagas.Completed); in.Version != 2 {
 			t.Errorf("ended at version %d", in.Version)
 		}
-		if got := w.topics(); !slices.Equal(got, []string{"a", "a", "b", "a", "b"}) {
+		if got := w.Topics(); !slices.Equal(got, []string{"a", "a", "b", "a", "b"}) {
 			t.Errorf("sent %q", got)
 		}
-		w.close(r)
+		w.Close(r)
 	})
 }
 
@@ -514,15 +394,15 @@ func TestVersions(t *testing.T) {
 func TestRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, step("a"))
-		w.cfg.Retention = time.Minute
-		r := w.open()
-		h := w.start(r, "1")
-		w.ends(h, sagas.Completed)
+		w.Config.Retention = time.Minute
+		r := w.Open()
+		h := w.Start(r, "1", trip{})
+		w.Ends(h, sagas.Completed)
 		<-time.After(3 * time.Minute)
 		if _, err := h.Query(t.Context()); !errors.Is(err, sagas.ErrNotFound) {
 			t.Errorf("query: %v", err)
 		}
-		w.close(r)
+		w.Close(r)
 	})
 }
 
@@ -536,7 +416,7 @@ func TestConfig(t *testing.T) {
 		"Calls is negative":    func(c *sagas.Config[trip]) { c.Calls = -1 },
 		"version 1 is there":   func(c *sagas.Config[trip]) { c.Definitions = append(slices.Clone(c.Definitions), c.Definitions[0]) },
 	} {
-		cfg := w.cfg
+		cfg := w.Config
 		change(&cfg)
 		if _, err := sagas.Open(t.Context(), cfg); !errors.Is(err, sagas.ErrConfig) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
