@@ -50,6 +50,8 @@ var tables = []struct {
 	{"sqlite-sagas", onSQLite(sagaTables((*lite).sagaTable)...)},
 	{"kafka-consume", onKafka((*kafkaBench).consumeLarge, (*kafkaBench).consumeSmall)},
 	{"kafka-publish", onKafka((*kafkaBench).publishLarge, (*kafkaBench).publishSmall)},
+	{"rabbitmq-publish", onRabbitMQ((*rabbitBench).publishQuorum, (*rabbitBench).publishClassic)},
+	{"rabbitmq-consume", onRabbitMQ((*rabbitBench).consumeQuorum)},
 	{"kafka-keys", onKafka((*kafkaBench).onePartitionTable, (*kafkaBench).commitTable)},
 }
 
