@@ -24,10 +24,10 @@ func Aliases(broker string, original *brokers.Message, l Letter) brokers.Headers
 	case "kafka":
 		f.kafkaAliases(original, &l)
 	case "rabbitmq":
-		f.raw("x-exception-message", l.ErrorMessage)
-		f.raw("x-exception-stacktrace", l.Stack)
-		f.raw("x-original-exchange", original.Topic)
-		f.raw("x-original-routingKey", original.RoutingKey)
+		f.raw(springMessage, l.ErrorMessage)
+		f.raw(springStack, l.Stack)
+		f.raw(springExchange, original.Topic)
+		f.raw(springRoutingKey, original.RoutingKey)
 	}
 	return f.headers
 }

@@ -96,13 +96,19 @@ func (l *Letter) shortenLongest(excess int) bool {
 // letter. It returns [ErrNotDeadLetter] if m has no envelope, and an error that
 // wraps [ErrMalformed] if it cannot be read.
 //
+// A dead letter without an envelope is one all the same if the broker says that it
+// died ([brokers.DeadLettered]), or Spring AMQP's recoverer has written it: then
+// the letter has what is known, its Group is the queue that the message left, and
+// the original lies nowhere, but has the topic and routing key that it was
+// published with.
+//
 // Headers that somebody added behind the envelope are dropped. If somebody
 // changed the order of the headers, what is not the envelope's is taken for the
 // original's. The result shares memory with m.
 func Decode(m *brokers.Message) (original brokers.Message, l Letter, err error) {
 	start := lastIndex(m.Headers, headerCount)
 	if start < 0 {
-		return brokers.Message{}, Letter{}, ErrNotDeadLetter
+		return decodeForeign(m)
 	}
 	r := reader{headers: m.Headers[start:]}
 	inOrder := r.int(headerCount, 64) == int64(start)

@@ -1,6 +1,7 @@
 package rabbitmq
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +36,24 @@ type Death struct {
 	// Count is how often that happened, Time when it first did.
 	Count int64
 	Time  time.Time
+}
+
+var _ brokers.DeadLettered = (*Delivery)(nil)
+
+// Died implements [brokers.DeadLettered], by Deaths.
+func (d *Delivery) Died() (brokers.Died, bool) {
+	if len(d.Deaths) == 0 {
+		return brokers.Died{}, false
+	}
+	last, first := &d.Deaths[0], &d.Deaths[len(d.Deaths)-1]
+	died := brokers.Died{
+		Queue: last.Queue, Reason: last.Reason, Topic: cmp.Or(first.Exchange, DefaultExchange),
+		Count: int(last.Count), First: first.Time, Last: last.Time,
+	}
+	if len(first.RoutingKeys) > 0 {
+		died.RoutingKey = first.RoutingKeys[0]
+	}
+	return died, true
 }
 
 // FromDelivery turns what the server delivered, or what another client received,

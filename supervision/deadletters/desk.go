@@ -26,6 +26,9 @@ type Config struct {
 	// broker that stores per group (RabbitMQ) it is one that the topic was made
 	// with. Defaults to "deadletters".
 	Group string
+	// Mode is how the desk reads. [brokers.ModeCompeting] is for a queue that is no
+	// topic's. Defaults to ModeOrdered.
+	Mode brokers.Mode
 	// Limit is how many letters of a partition to read at the most. Defaults to
 	// 10,000.
 	Limit int
@@ -91,7 +94,7 @@ func Open(ctx context.Context, cfg Config) (*Desk, error) {
 		return nil, err
 	}
 	sub, err := cfg.Broker.Subscribe(ctx, brokers.SubscriptionConfig{
-		Group: cfg.Group, Topics: []string{cfg.Topic}, MaxUnsettled: cfg.Limit,
+		Group: cfg.Group, Topics: []string{cfg.Topic}, MaxUnsettled: cfg.Limit, Mode: cfg.Mode,
 	})
 	if err != nil {
 		return nil, errors.Join(err, publisher.Close(ctx))

@@ -13,6 +13,11 @@
 // id. On brokers that acknowledge prefixes only (Kafka) a letter behind one that
 // stays cannot be marked; the report counts it, and it is listed again.
 //
+// What RabbitMQ itself has dead-lettered, for whatever program, is a letter too:
+// it has the queue that the message left as its Group, and the broker's reason. A
+// queue that is no topic's is read in [brokers.ModeCompeting]; see
+// examples/topology.
+//
 // # Order
 //
 // Letters are replayed in the order in which they lie in their partition, those
