@@ -176,7 +176,8 @@ func (f *feed) collect(ctx context.Context) error {
 func (f *feed) startOver() {
 	f.mu.Lock()
 	defer f.unlock()
-	f.queue, f.bytes = nil, 0
+	f.queue.drop()
+	f.bytes = 0
 	f.consumer, f.highest = 0, 0
 	f.acks.floor = 0
 }
@@ -258,7 +259,7 @@ func (f *feed) receiveAgain(ctx context.Context, unacknowledged int) (all bool, 
 func (f *feed) flow() {
 	f.mu.Lock()
 	defer f.unlock()
-	slices.SortFunc(f.queue, func(a, b brokers.Message) int { return int(a.Offset - b.Offset) })
+	slices.SortFunc(f.queue.list(), func(a, b brokers.Message) int { return int(a.Offset - b.Offset) })
 	f.flowing = true
 	f.seen = nil
 	if len(f.acks.due) > 0 {

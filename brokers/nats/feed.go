@@ -48,12 +48,12 @@ type feed struct {
 	highest  uint64 // stream sequence
 	behind   uint64 // how many messages lay behind the last one
 
-	queue   []brokers.Message // not fetched
-	bytes   int               // in queue
-	ledger  ledger            // fetched and not settled
-	flowing bool              // the queue is in order, and what comes continues it
-	seen    map[uint64]bool   // while it is not: what came in this round of collecting
-	late    []uint64          // what came when the feed was over
+	queue   queue
+	bytes   int             // in queue
+	ledger  ledger          // fetched and not settled
+	flowing bool            // the queue is in order, and what comes continues it
+	seen    map[uint64]bool // while it is not: what came in this round of collecting
+	late    []uint64        // what came when the feed was over
 
 	pulls pulls
 	acks  acks
@@ -217,7 +217,7 @@ func (f *feed) enqueue(m brokers.Message) {
 	size := m.Size()
 	f.pulls.size += (size - f.pulls.size) / 8
 	f.bytes += size
-	f.queue = append(f.queue, m)
+	f.queue.push(m)
 }
 
 // repeated takes a delivery of a message that came before in this epoch. One
@@ -232,8 +232,9 @@ func (f *feed) repeated(seq uint64) {
 }
 
 func (f *feed) queued(seq uint64) bool {
-	for i := range f.queue {
-		if f.queue[i].Offset == int64(seq) {
+	waiting := f.queue.list()
+	for i := range waiting {
+		if waiting[i].Offset == int64(seq) {
 			return true
 		}
 	}
@@ -243,19 +244,16 @@ func (f *feed) queued(seq uint64) bool {
 // take removes messages from the queue, as a Fetch of limit wants them.
 func (f *feed) take(limit brokers.FetchLimit, epoch uint64) []brokers.Message {
 	n, size := 0, 0
-	for n < len(f.queue) && n < max(limit.Messages, 1) {
-		next := f.queue[n].Size()
+	waiting := f.queue.list()
+	for n < len(waiting) && n < max(limit.Messages, 1) {
+		next := waiting[n].Size()
 		if n > 0 && limit.Bytes > 0 && size+next > limit.Bytes {
 			break
 		}
 		size += next
 		n++
 	}
-	taken := f.queue[:n:n]
-	f.queue = f.queue[n:]
-	if len(f.queue) == 0 {
-		f.queue = nil
-	}
+	taken := f.queue.take(n)
 	f.bytes -= size
 	for i := range taken {
 		taken[i].Epoch = epoch
@@ -269,7 +267,7 @@ func (f *feed) take(limit brokers.FetchLimit, epoch uint64) []brokers.Message {
 func (f *feed) lag() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return int64(f.behind) + int64(len(f.queue))
+	return int64(f.behind) + int64(f.queue.len())
 }
 
 // answered takes what is no message: the end of a pull, or the confirmation of

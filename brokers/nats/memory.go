@@ -38,8 +38,8 @@ func (f *feed) remember() *memory {
 		return nil
 	}
 	m := &memory{stream: f.lane.topic.created, highest: f.highest, unsettled: slices.Collect(f.ledger.unsettled())}
-	for i := range f.queue {
-		m.unsettled = append(m.unsettled, uint64(f.queue[i].Offset))
+	for i, waiting := 0, f.queue.list(); i < len(waiting); i++ {
+		m.unsettled = append(m.unsettled, uint64(waiting[i].Offset))
 	}
 	return m
 }

@@ -265,6 +265,9 @@ func (p *partition) unstick(info *jetstream.ConsumerInfo) {
 	defer f.unlock()
 	f.pulls.expire(time.Now())
 	idle := f.consumer == f.pulls.seen && f.pulls.out > 0
+	if f.consumer == f.pulls.seen && f.queue.len() == 0 {
+		f.queue.drop() // it is idle
+	}
 	f.pulls.seen = f.consumer
 	most := info.Config.MaxAckPending
 	if idle && info.NumPending > 0 && (most < 0 || info.NumAckPending < most) {

@@ -130,7 +130,7 @@ func (f *feed) pullOnly(messages int, expires time.Duration) {
 func (f *feed) refill() {
 	p := &f.pulls
 	messages, bytes := f.lane.window()
-	for f.flowing && f.err == nil && len(p.open) < 2 && len(f.queue)+p.out <= messages/2 && f.bytes <= bytes/2 {
+	for f.flowing && f.err == nil && len(p.open) < 2 && f.queue.len()+p.out <= messages/2 && f.bytes <= bytes/2 {
 		room := f.room()
 		if room <= 0 {
 			return
@@ -152,7 +152,7 @@ func (f *feed) room() int {
 	if !f.lane.prefix() {
 		return math.MaxInt
 	}
-	return f.lane.sub.cfg.MaxUnsettled - f.ledger.len() - len(f.queue) - f.pulls.out
+	return f.lane.sub.cfg.MaxUnsettled - f.ledger.len() - f.queue.len() - f.pulls.out
 }
 
 // pullEnded takes a pull's end. It needs f.mu.

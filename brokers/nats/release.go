@@ -89,8 +89,8 @@ func (f *feed) drain(ctx context.Context) {
 // unacknowledged lists what was received and not settled. It needs f.mu.
 func (f *feed) unacknowledged() []uint64 {
 	seqs := slices.Collect(f.ledger.unsettled())
-	for i := range f.queue {
-		seqs = append(seqs, uint64(f.queue[i].Offset))
+	for i, waiting := 0, f.queue.list(); i < len(waiting); i++ {
+		seqs = append(seqs, uint64(waiting[i].Offset))
 	}
 	return append(seqs, f.late...)
 }
