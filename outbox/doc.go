@@ -2,6 +2,12 @@
 // they tell of: a [Relay] takes them from a store, such as outbox/sqlite, and
 // publishes them to any broker.
 //
+//	relay, err := outbox.NewRelay(outbox.Config{Source: store, Broker: broker})
+//	err = relay.Run(ctx) // in as many processes as should be able to take over
+//
+// [Retention] forgets what an inbox has kept for long enough. What a relay does, and
+// what waits, is told to Config.Observe; outbox/prommetrics shows it to Prometheus.
+//
 // # Guarantee
 //
 // A message is published if and only if its transaction was committed, at least
@@ -12,6 +18,8 @@
 // # Order
 //
 // Messages of a key are published in the order in which their transactions were
-// committed, one after the other. A message that the broker refuses for good holds
-// its key, and no other, until it is dead-lettered or retried.
+// committed, one after the other. A message that the broker refuses for good, or
+// that cannot be read, holds its key, and no other, until it is dead-lettered or
+// goes through: the rows of the key are put aside meanwhile. Config.MaxParked bounds
+// how many keys may wait so; the next one holds up all behind it.
 package outbox
