@@ -183,8 +183,8 @@ func (r *Runner[S]) committed(c *cell[S], u Unit, t Transition[S]) {
 	c.record.Revision++
 	r.carryOut(c, t.Calls)
 	r.expect(c.record.Due())
-	if t.Instance.Status == Stuck {
-		r.log.Error("saga stuck", zap.String("id", c.id), zap.String("step", c.def.Steps[c.in.Work.Step].Name), zap.String("reason", c.in.Reason))
+	for i := range u.Log {
+		r.tellLog(c.id, &u.Log[i])
 	}
 	if t.Instance.Status.Ended() {
 		r.ended(t.Instance)
@@ -194,6 +194,22 @@ func (r *Runner[S]) committed(c *cell[S], u Unit, t Transition[S]) {
 			r.cfg.Observe(r.lifecycle(&u, i, t.Instance))
 		}
 	}
+}
+
+// tellLog logs what an operator wants to see: failures, and what he did himself.
+func (r *Runner[S]) tellLog(id string, e *Entry) {
+	level := zap.InfoLevel
+	switch e.What {
+	case GotStuck:
+		level = zap.ErrorLevel
+	case AttemptFailed, OutcomeLost:
+		level = zap.WarnLevel
+	case GoingBack, StepLeft, Acted, CancelNoted, CancelRefused:
+	default:
+		return
+	}
+	r.log.Log(level, "saga: "+string(e.What), zap.String("id", id), zap.String("step", e.Step), zap.Stringer("verb", e.Verb),
+		zap.Int("attempt", e.Attempt), zap.String("reason", e.Reason), zap.String("who", e.Who))
 }
 
 func digest(state []byte) []byte {

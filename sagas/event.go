@@ -109,6 +109,8 @@ type Entry struct {
 	Step    string
 	Verb    Verb
 	Attempt int
+	// Took is the time since the first attempt of the Verb.
+	Took time.Duration
 	// Reason, and who gave it, if a person did.
 	Reason, Who string
 }

@@ -27,6 +27,8 @@ type Lifecycle struct {
 	Version        int
 	Revision       uint64
 	Status         Status
+	// Began is when the instance was started.
+	Began time.Time
 	Entry
 	// State is the instance's, after it.
 	State any
@@ -34,7 +36,7 @@ type Lifecycle struct {
 
 func (r *Runner[S]) lifecycle(u *Unit, i int, in Instance[S]) Lifecycle {
 	return Lifecycle{
-		Definition: in.Definition, ID: in.ID, Version: in.Version, Revision: u.Record.Revision + 1, Status: in.Status, Entry: u.Log[i], State: in.State,
+		Definition: in.Definition, ID: in.ID, Version: in.Version, Revision: u.Record.Revision + 1, Status: in.Status, Began: in.Began, Entry: u.Log[i], State: in.State,
 	}
 }
 

@@ -72,8 +72,8 @@ type Config[S any] struct {
 	// Poll is how often the store is asked for timers that others have set, and
 	// for early replies. Defaults to 500 ms.
 	Poll time.Duration
-	// Logger gets a line for each failure, and for each instance that is stuck.
-	// Defaults to none.
+	// Logger gets a line for each failure, each instance that goes back or is stuck,
+	// and what operators do. Defaults to none.
 	Logger *zap.Logger
 }
 

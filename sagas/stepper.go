@@ -97,7 +97,7 @@ func (m *machine[S]) log(e Entry) {
 // note logs something about the work.
 func (m *machine[S]) note(what Happening, reason string) {
 	w := m.in.Work
-	m.log(Entry{What: what, Step: m.def.Steps[w.Step].Name, Verb: w.Verb, Attempt: w.Attempt, Reason: reason})
+	m.log(Entry{What: what, Step: m.def.Steps[w.Step].Name, Verb: w.Verb, Attempt: w.Attempt, Took: m.now.Sub(w.Since), Reason: reason})
 }
 
 func (m *machine[S]) handle(e Event) error {
