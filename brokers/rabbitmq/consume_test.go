@@ -67,7 +67,7 @@ func (g *group) subscribe(cfg brokers.SubscriptionConfig) brokers.Subscription {
 
 func accept(t *testing.T, sub brokers.Subscription) brokers.Partition {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	p, err := sub.Accept(ctx)
 	if err != nil {
@@ -79,7 +79,7 @@ func accept(t *testing.T, sub brokers.Subscription) brokers.Partition {
 // fetch fetches messages that are numbered from..to-1, of one key.
 func fetch(t *testing.T, p brokers.Partition, from, to int) []brokers.Message {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var got []brokers.Message
 	for len(got) < to-from {

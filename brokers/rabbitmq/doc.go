@@ -33,7 +33,8 @@
 // The members of a competing group read one queue, "topic.group.all", which
 // EnsureTopic makes for TopicConfig.Competing, or any queue that Config.Queues
 // names, made by whomever. A partition's offsets are then delivery tags of the
-// member's own channel.
+// member's own channel. What fails is tried again in the process, as a policy
+// says, or over a [Ladder] of queues.
 //
 // # Publishing
 //
