@@ -44,6 +44,7 @@ type client struct {
 	mu   sync.Mutex
 	idle map[int32][]*conn
 	open map[*conn]struct{}
+	mute map[string]time.Time // addresses that were silent, and when
 }
 
 var _ kafkago.RoundTripper = (*client)(nil)
@@ -59,6 +60,7 @@ func newClient(cfg Config) (*client, error) {
 		mechanism: mechanism,
 		idle:      map[int32][]*conn{},
 		open:      map[*conn]struct{}{},
+		mute:      map[string]time.Time{},
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.metadata = newMetadata(c)
@@ -99,8 +101,9 @@ func (c *client) connectAs(ctx context.Context, node int32, clientID string) (*c
 		return nil, err
 	}
 	var errs []error
-	for _, address := range addresses {
+	for _, address := range c.likelyFirst(addresses) {
 		opened, err := c.dial(ctx, address, clientID)
+		c.noteSilence(address, err)
 		if err == nil {
 			return opened, c.adopt(opened)
 		}
@@ -109,6 +112,53 @@ func (c *client) connectAs(ctx context.Context, node int32, clientID string) (*c
 		}
 	}
 	return nil, errors.Join(errs...)
+}
+
+// muteFor is how long a node that was silent is asked after the others.
+const muteFor = 10 * time.Second
+
+// likelyFirst puts nodes that have just been silent behind the others: one that hangs
+// costs its patience each time that it is asked.
+func (c *client) likelyFirst(addresses []string) []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	silent := func(address string) int {
+		if at, was := c.mute[address]; was && time.Since(at) < muteFor {
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(addresses, func(a, b string) int { return silent(a) - silent(b) })
+	return addresses
+}
+
+// noteSilence notes that a node did not answer, or that it did. What else is open to
+// a silent one for whoever asks next is closed.
+func (c *client) noteSilence(address string, err error) {
+	c.mu.Lock()
+	if err == nil {
+		delete(c.mute, address)
+		c.mu.Unlock()
+		return
+	}
+	if !errors.Is(err, errNoAnswer) {
+		c.mu.Unlock()
+		return
+	}
+	c.mute[address] = time.Now()
+	var dead []*conn
+	for node, idle := range c.idle {
+		c.idle[node] = slices.DeleteFunc(idle, func(x *conn) bool {
+			if x.address == address {
+				dead = append(dead, x)
+			}
+			return x.address == address
+		})
+	}
+	c.mu.Unlock()
+	for _, x := range dead {
+		c.drop(x)
+	}
 }
 
 // adopt has close know of a connection.
@@ -163,6 +213,9 @@ func (c *client) giveBack(node int32, x *conn) {
 		return
 	}
 	c.mu.Unlock()
+	if err := x.failed(); err != nil {
+		c.noteSilence(x.address, err)
+	}
 	c.drop(x)
 }
 

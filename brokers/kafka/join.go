@@ -137,16 +137,26 @@ func (m *member) ask(msg protocol.Message) (protocol.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	if m.line != nil && m.line.failed() != nil {
+	if m.line != nil && (m.line.failed() != nil || m.lineTo != node) {
 		m.hangUp()
 	}
 	if m.line == nil {
+		m.lineTo = node
 		if m.line, err = c.connectAs(m.s.ctx, node, m.s.cfg.Member); err != nil {
 			return nil, err
 		}
 	}
 	patience := max(c.cfg.RebalanceTimeout, m.s.cfg.DrainTimeout) + c.cfg.SessionTimeout + c.cfg.RequestTimeout
+	m.await(asked{m.line, node})
+	defer m.await(asked{})
 	return m.line.roundTrip(m.s.ctx, msg, patience)
+}
+
+// await notes which answer is waited for.
+func (m *member) await(what asked) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.asked = what
 }
 
 // hangUp ends the connection of who joins.

@@ -6,8 +6,12 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
 	"go.uber.org/zap"
 )
+
+// errMoved is why an answer of the former coordinator is not waited for.
+var errMoved = errors.New("the group has another coordinator")
 
 // beat sends heartbeats until the subscription ends.
 func (m *member) beat() {
@@ -33,14 +37,17 @@ func (m *member) beat() {
 func (m *member) heartbeat() bool {
 	c := m.s.b.client
 	m.mu.Lock()
-	who, round := m.who, m.round
+	who, round, waits := m.who, m.round, m.asked
 	m.mu.Unlock()
 	if who.generation == noGeneration {
-		return true
+		return m.probe(waits)
 	}
 	sent := time.Now()
 	node, err := c.coordinator(m.s.ctx, groupCoordinator, m.s.cfg.Group)
 	if err == nil {
+		if waits.node != node {
+			waits.giveUp(errMoved)
+		}
 		err = c.heartbeat(m.s.ctx, node, m.s.cfg.Group, who, min(c.cfg.RequestTimeout, c.cfg.SessionTimeout/3))
 	}
 	switch {
@@ -55,9 +62,31 @@ func (m *member) heartbeat() bool {
 		m.disowned(who, err)
 	default:
 		c.forgetCoordinator(groupCoordinator, m.s.cfg.Group)
+		waits.giveUp(err)
 		return false
 	}
 	return true
+}
+
+// probe sees whether a coordinator lives whose answer to a joining is waited for, of
+// which a heartbeat cannot tell: without a generation there are none. One that hangs
+// would have this member wait for as long as a rebalance may take.
+func (m *member) probe(waits asked) bool {
+	if waits.line == nil {
+		return true
+	}
+	c := m.s.b.client
+	_, err := c.do(m.s.ctx, waits.node, &apiversions.Request{}, min(c.cfg.RequestTimeout, c.cfg.SessionTimeout/3))
+	waits.giveUp(err)
+	return err == nil
+}
+
+// giveUp ends the wait for a node that does not answer anything else either.
+func (a asked) giveUp(err error) {
+	var answered kafkago.Error
+	if a.line != nil && err != nil && !errors.As(err, &answered) {
+		a.line.fail(err)
+	}
 }
 
 // settledIn says whether that joining is the last one, and done.

@@ -29,9 +29,11 @@ type member struct {
 	s    *subscription
 	poke chan struct{} // of one: join anew
 
-	line *conn // to the coordinator, of who joins: it may answer late
+	line   *conn // to the coordinator, of who joins: it may answer late
+	lineTo int32
 
 	mu      sync.Mutex
+	asked   asked // what who joins waits for
 	who     identity
 	joining bool
 	round   int // counts joinings
@@ -39,6 +41,13 @@ type member struct {
 	leads   bool
 	shared  map[string]int // how many partitions of each topic were shared out
 	err     error
+}
+
+// asked is a request of joining that is under way, which may take as long as the
+// slowest member; the zero value is none.
+type asked struct {
+	line *conn
+	node int32
 }
 
 func newMember(s *subscription) *member {

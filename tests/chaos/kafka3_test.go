@@ -97,8 +97,29 @@ func ask[R any](ctx context.Context, do func(*kgo.Client) (R, error)) (answer R,
 
 func nodeName(id int32) string { return fmt.Sprint("kafka3-", id) }
 
-// kafka3Leader is the node that leads partition 0.
+// whole says what is not well in the cluster: a node that is hurt while another one
+// has not caught up yet leaves too few replicas to publish to.
+func whole(ctx context.Context) error {
+	request := kmsg.NewPtrMetadataRequest() // of all topics
+	answer, err := ask(ctx, func(c *kgo.Client) (*kmsg.MetadataResponse, error) { return request.RequestWith(ctx, c) })
+	if err != nil {
+		return err
+	}
+	for _, t := range answer.Topics {
+		for _, p := range t.Partitions {
+			if len(p.ISR) < len(p.Replicas) {
+				return fmt.Errorf("partition %d of topic %q has %d of %d replicas in sync", p.Partition, *t.Topic, len(p.ISR), len(p.Replicas))
+			}
+		}
+	}
+	return nil
+}
+
+// kafka3Leader is the node that leads partition 0, once the cluster is whole.
 func kafka3Leader(ctx context.Context, topic string) (string, error) {
+	if err := whole(ctx); err != nil {
+		return "", err
+	}
 	t, err := describe(ctx, topic)
 	if err != nil {
 		return "", err
@@ -122,7 +143,11 @@ func describe(ctx context.Context, topic string) (kmsg.MetadataResponseTopic, er
 	return answer.Topics[0], kerr.ErrorForCode(answer.Topics[0].ErrorCode)
 }
 
+// kafka3Coordinator is the node that coordinates a group, once the cluster is whole.
 func kafka3Coordinator(ctx context.Context, group string) (string, error) {
+	if err := whole(ctx); err != nil {
+		return "", err
+	}
 	request := kmsg.NewPtrFindCoordinatorRequest()
 	request.CoordinatorKey, request.CoordinatorKeys = group, []string{group}
 	answer, err := ask(ctx, func(c *kgo.Client) (*kmsg.FindCoordinatorResponse, error) { return request.RequestWith(ctx, c) })
