@@ -69,11 +69,14 @@ func (c *coalesced) write() {
 	}
 }
 
-// take returns what is to be written.
+// take returns what is to be written, nil if nothing is.
 func (c *coalesced) take() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b := c.pending
+	if len(b) == 0 {
+		return nil // and keep the memory that is there
+	}
 	c.pending, c.spare = c.spare[:0], nil
 	return b
 }
