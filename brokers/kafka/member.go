@@ -140,6 +140,7 @@ func (m *member) rejoin() error {
 	if err := m.prepare(); err != nil {
 		return err
 	}
+	returns := m.returning()
 	joined, err := m.join()
 	if err != nil {
 		return err
@@ -148,11 +149,23 @@ func (m *member) rejoin() error {
 	if err != nil {
 		return err
 	}
+	given, fits := m.s.fitting(given)
+	if returns && !fits {
+		m.again()
+	}
 	m.mu.Lock()
 	m.joining = false
 	m.mu.Unlock()
 	m.s.adopt(given)
 	return nil
+}
+
+// returning says whether this may be a static member that comes back. Until it says
+// something new the coordinator answers with what it had, whatever its topics were
+// then.
+func (m *member) returning() bool {
+	who := m.identity()
+	return who.instance != "" && who.generation == noGeneration
 }
 
 // prepare begins a joining. In an eager group everything is given back first.

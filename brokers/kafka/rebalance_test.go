@@ -2,6 +2,9 @@ package kafka_test
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -196,6 +199,60 @@ func TestStaticMember(t *testing.T) {
 	if theirs.Context().Err() != nil {
 		t.Errorf("the other member's epoch ended: %v", context.Cause(theirs.Context()))
 	}
+}
+
+// A static member that comes back with other topics is given these, and nothing of
+// those that it has no more: the coordinator at first answers with what it had.
+func TestStaticMemberOfOtherTopics(t *testing.T) {
+	for name, assignor := range map[string]kafka.Assignor{"CooperativeSticky": kafka.AssignCooperativeSticky, "Range": kafka.AssignRange} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			static := func(c *kafka.Config) {
+				c.InstanceID, c.SessionTimeout, c.Assignor = "one", 20*time.Second, assignor
+			}
+			b := openQuick(t, static)
+			first, second, third := newTopic(t, b, 1), newTopic(t, b, 1), newTopic(t, b, 1)
+			for _, topic := range []string{first, second, third} {
+				put(t, b, topic, 0, "of "+topic)
+			}
+			for _, topics := range [][]string{{first}, {second}, {second, third}} {
+				sub := subscribe(t, openQuick(t, static), brokers.SubscriptionConfig{Group: first, Topics: topics})
+				readFirst(t, sub, topics)
+			}
+		})
+	}
+}
+
+// readFirst reads the first message of one partition of each topic, gives back what
+// is wanted back, and closes the subscription.
+func readFirst(t *testing.T, sub brokers.Subscription, topics []string) {
+	t.Helper()
+	var owners sync.WaitGroup
+	seen := map[string]bool{}
+	for len(seen) < len(topics) {
+		p := accept(t, sub)
+		owners.Go(func() {
+			<-p.Revoking()
+			if err := p.Close(within(t)); err != nil {
+				t.Error(err)
+			}
+		})
+		if !slices.Contains(topics, p.Topic()) {
+			t.Fatalf("given a partition of %q; subscribed to %q", p.Topic(), topics)
+		}
+		msgs, err := p.Fetch(within(t), brokers.FetchLimit{Messages: 1})
+		switch {
+		case errors.Is(err, brokers.ErrRevoked): // and offered again
+		case err != nil || string(msgs[0].Payload) != "of "+p.Topic():
+			t.Fatalf("%q begins with %v, %v", p.Topic(), msgs, err)
+		default:
+			seen[p.Topic()] = true
+		}
+	}
+	if err := sub.Close(within(t)); err != nil {
+		t.Error(err)
+	}
+	owners.Wait()
 }
 
 // wantedBack waits until one of two partitions is to be given back.

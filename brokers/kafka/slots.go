@@ -60,6 +60,22 @@ func (s *subscription) ownership() (identity, []*partition) {
 	return s.member.identity(), owned
 }
 
+// fitting returns those of the places whose topics are subscribed to, and whether
+// that is all of them, and something of each topic.
+func (s *subscription) fitting(given []place) (places []place, fits bool) {
+	without := map[string]bool{}
+	for _, topic := range s.cfg.Topics {
+		without[topic] = true
+	}
+	for _, at := range given {
+		if slices.Contains(s.cfg.Topics, at.topic) {
+			places = append(places, at)
+			delete(without, at.topic)
+		}
+	}
+	return places, len(without) == 0 && len(places) == len(given)
+}
+
 // adopt takes over what the group gives this member. What it has beyond that its
 // owners are to give back.
 func (s *subscription) adopt(places []place) {
