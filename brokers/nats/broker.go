@@ -21,6 +21,7 @@ type Broker struct {
 	link   *link
 	topics *topics
 
+	replies  replies
 	encoders sync.Pool // of core messages
 	slow     sync.Map  // of *nats.Subscription: whom to tell that it is too slow
 	life     context.Context
@@ -38,6 +39,7 @@ func newBroker(cfg Config) *Broker {
 		link: newLink(cfg.Logger),
 	}
 	b.topics = newTopics(b)
+	b.replies.b = b
 	b.life, b.end = context.WithCancel(context.Background())
 	return b
 }

@@ -184,6 +184,13 @@ func (l *link) state() (up bool, since time.Time, err error) {
 	return l.up, l.since, l.err
 }
 
+// ends is closed when the connection that there is now is lost.
+func (l *link) ends() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.session.Done()
+}
+
 // while returns a context that ends with the connection too, as with that the
 // answer to what was asked is lost.
 func (l *link) while(ctx context.Context, most time.Duration) (context.Context, context.CancelFunc) {

@@ -20,6 +20,9 @@ const (
 	errorHeader     = "troupe-error"      // its message
 )
 
+// errUnanswered says that the connection was lost between request and reply.
+var errUnanswered = fmt.Errorf("nats: whether the request was handled is not known: %w", errCut)
+
 // errNoDeadline is the cause of a request that waited for the default time.
 var errNoDeadline = fmt.Errorf("nats: no reply in %v: %w", brokers.DefaultRequestTimeout, context.DeadlineExceeded)
 
@@ -42,34 +45,23 @@ func (b *Broker) Request(ctx context.Context, m brokers.Message) (brokers.Messag
 		deadline, _ = ctx.Deadline()
 	}
 	m.ReplyTo = ""
-	var reply *nats.Msg
-	asking, cancel := b.link.while(ctx, time.Until(deadline))
-	defer cancel()
-	err := b.withEncoded(&m, func(msg *nats.Msg) (err error) {
-		msg.Subject = requestSubject(m.Topic)
-		msg.Header[timeoutHeader] = []string{time.Until(deadline).String()}
-		reply, err = b.nc.RequestMsgWithContext(asking, msg)
-		return err
-	})
-	if err != nil {
-		return brokers.Message{}, b.requestError(ctx, m.Topic, err)
+	if ctx.Err() != nil {
+		return brokers.Message{}, context.Cause(ctx)
 	}
-	return readReply(&m, reply)
-}
-
-// requestError says why there is no reply.
-func (b *Broker) requestError(ctx context.Context, topic string, err error) error {
+	reply, err := b.replies.ask(ctx, func(replyTo string) error {
+		return b.withEncoded(&m, func(msg *nats.Msg) error {
+			msg.Subject, msg.Reply = requestSubject(m.Topic), replyTo
+			msg.Header[timeoutHeader] = []string{time.Until(deadline).String()}
+			return b.nc.PublishMsg(msg)
+		})
+	})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("%w: topic %q", brokers.ErrNoResponders, topic)
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		if b.link.isCut() {
-			return fmt.Errorf("nats: whether the request was handled is not known: %w", errCut)
-		}
+		return brokers.Message{}, fmt.Errorf("%w: topic %q", brokers.ErrNoResponders, m.Topic)
+	case err != nil:
+		return brokers.Message{}, b.sent(err)
 	}
-	return b.sent(err)
+	return readReply(&m, reply)
 }
 
 // readReply takes the error out of a reply.
