@@ -169,7 +169,7 @@ func (m *Memory) Claim(_ context.Context, definition string, now time.Time, leas
 		if len(due) < n && !at.After(now) {
 			k.claimed = now.Add(lease)
 			due = append(due, k.record)
-			continue
+			at = k.claimed
 		}
 		if next.IsZero() || at.Before(next) {
 			next = at

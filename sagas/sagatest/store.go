@@ -36,7 +36,7 @@ func (o *Opened) published(t *testing.T) (ids []string) {
 // TestStore checks a store. open returns an empty one each time.
 func TestStore(t *testing.T, open func(t *testing.T) Opened) {
 	for name, test := range map[string]func(*testing.T, Opened){
-		"commit": testCommit, "fence": testFence, "many": testMany, "list": testList, "claim": testClaim, "early": testEarly, "prune": testPrune,
+		"commit": testCommit, "fence": testFence, "many": testMany, "list": testList, "claim": testClaim, "claim at once": testClaimAtOnce, "moved timer": testMovedTimer, "early": testEarly, "prune": testPrune,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -257,6 +257,81 @@ func testClaim(t *testing.T, o Opened) {
 	wantVerdicts(t, commit(t, s, moved, ended), nil, nil) // which ends their claims
 	claim(3*time.Second, 9, "c9 a4 ", 12*time.Second)
 	claim(12*time.Second, 9, "d1 ", 13*time.Second)
+}
+
+// Of many who claim at the same time, one gets each timer, and all are got.
+func testClaimAtOnce(t *testing.T, o Opened) {
+	const timers, claimers = 100, 4
+	var units []sagas.Unit
+	for i := range timers {
+		u := unit(fmt.Sprintf("%03d", i), 0)
+		u.Record.Timer = sagas.Timer{Token: 1, At: start.Add(time.Duration(i) * time.Millisecond)}
+		units = append(units, u)
+	}
+	wantVerdicts(t, commit(t, o.Store, units...), make([]error, timers)...)
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	got := make(map[string]int)
+	for range claimers {
+		all.Go(func() {
+			for {
+				due, next, err := o.Store.Claim(t.Context(), "checkout", start.Add(time.Hour), time.Hour, 7)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				for i := range due {
+					got[due[i].ID]++
+				}
+				through := len(got) == timers
+				mu.Unlock()
+				if through || len(due) == 0 && next.After(start.Add(time.Hour)) {
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	for id, n := range got {
+		if n != 1 {
+			t.Errorf("%s was claimed %d times", id, n)
+		}
+	}
+	if len(got) != timers {
+		t.Errorf("%d of %d were claimed", len(got), timers)
+	}
+}
+
+// A timer that was moved to later, or is gone, is not claimed at its former time.
+func testMovedTimer(t *testing.T, o Opened) {
+	first, gone := unit("a", 0), unit("b", 0)
+	first.Record.Timer, gone.Record.Timer = sagas.Timer{Token: 1, At: start}, sagas.Timer{Token: 1, At: start}
+	later := unit("a", 1)
+	later.Record.Timer = sagas.Timer{Token: 2, At: start.Add(time.Hour)}
+	sooner := unit("a", 2)
+	sooner.Record.Timer = sagas.Timer{Token: 3, At: start.Add(time.Minute)}
+	claim := func(after time.Duration, want string, wantNext time.Time) {
+		t.Helper()
+		due, next, err := o.Store.Claim(t.Context(), "checkout", start.Add(after), time.Second, 9)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for i := range due {
+			got += fmt.Sprint(due[i].ID, due[i].Timer.Token)
+		}
+		if got != want || !next.Equal(wantNext) {
+			t.Errorf("claimed %q, next %v; want %q, %v", got, next, want, wantNext)
+		}
+	}
+	wantVerdicts(t, commit(t, o.Store, first, gone, later, unit("b", 1)), nil, nil, nil, nil)
+	claim(time.Second, "", start.Add(time.Hour))
+	wantVerdicts(t, commit(t, o.Store, sooner), nil)
+	claim(2*time.Second, "", start.Add(time.Minute))
+	claim(time.Minute, "a3", start.Add(time.Minute+time.Second))
+	wantVerdicts(t, commit(t, o.Store, unit("a", 3)), nil)
+	claim(2*time.Hour, "", time.Time{})
 }
 
 func testEarly(t *testing.T, o Opened) {
