@@ -25,6 +25,9 @@ const (
 // patience bounds waits for which no bound was promised.
 const patience = 30 * time.Second
 
+// longPatience is for what a long run has piled up.
+const longPatience = 5 * time.Minute
+
 // field is where one test takes place: a topic and a group of its own, a
 // workload, members, and the journal that they write.
 type field struct {

@@ -15,7 +15,7 @@ import (
 func (f *field) finish() Verdict {
 	f.Helper()
 	f.confirmed()
-	f.await("all that was confirmed handled", patience, f.allHandled)
+	f.await("all that was confirmed handled", f.long(patience, longPatience), f.allHandled)
 	f.disband()
 	return f.judge()
 }
@@ -24,7 +24,7 @@ func (f *field) finish() Verdict {
 func (f *field) confirmed() {
 	f.Helper()
 	f.halt()
-	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.Context(), f.long(patience, longPatience))
 	defer cancel()
 	f.ok(f.workload.publisher.Flush(ctx))
 	f.ok(f.workload.failure())
@@ -73,7 +73,7 @@ const lastWords = "end"
 // were, which ends what killed ones have left open.
 func (f *field) read(topic string, take func(*brokers.Message) error) {
 	f.Helper()
-	ctx, cancel := context.WithTimeout(f.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.Context(), f.long(patience, longPatience))
 	defer cancel()
 	f.ok(f.endPartitions(ctx, topic))
 	sub, err := f.direct.Subscribe(ctx, brokers.SubscriptionConfig{
