@@ -265,10 +265,23 @@ func (s *subscription) starting(places []place) []place {
 	})
 }
 
+// slotsOf are the slots of places now. A partition that is taken away and given back
+// has another one.
+func (s *subscription) slotsOf(places []place) map[place]*slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	slots := map[place]*slot{}
+	for _, at := range places {
+		slots[at] = s.slots[at]
+	}
+	return slots
+}
+
 // open begins epochs, and offers them.
 func (s *subscription) open(places []place) error {
 	ctx, cancel := context.WithTimeout(s.ctx, s.b.client.cfg.RequestTimeout)
 	defer cancel()
+	begun := s.slotsOf(places)
 	transactors, err := s.transactors(ctx, places)
 	if err != nil {
 		return err
@@ -286,8 +299,8 @@ func (s *subscription) open(places []place) error {
 	defer s.mu.Unlock()
 	for _, at := range places {
 		sl := s.slots[at]
-		if sl == nil || !sl.starting || sl.p != nil {
-			continue
+		if sl == nil || sl != begun[at] || !sl.starting || sl.p != nil {
+			continue // another member may have had it meanwhile, and moved its position
 		}
 		sl.starting = false
 		sl.p = newPartition(s, at, begin[at], transactors[at])
