@@ -131,5 +131,9 @@ func readPartition(ctx context.Context, p brokers.Partition, take func(*brokers.
 				return err
 			}
 		}
+		// Brokers deliver no more than so many that are not acknowledged.
+		if err := p.Ack(brokers.Ack{UpTo: messages[len(messages)-1].Offset}); err != nil {
+			return err
+		}
 	}
 }
