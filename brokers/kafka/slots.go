@@ -119,13 +119,12 @@ func (s *subscription) revokeAll() {
 // needs the lock.
 func (s *subscription) revoke(at place, sl *slot) {
 	p := sl.p
-	i := slices.Index(s.offers, p)
 	switch {
-	case p == nil, i >= 0:
-		if i >= 0 {
-			s.offers = slices.Delete(s.offers, i, i+1)
-			p.end(errReleased)
-		}
+	case p == nil:
+		delete(s.slots, at)
+		s.member.again()
+	case s.offers.Withdraw(p):
+		p.end(errReleased)
 		delete(s.slots, at)
 		s.member.again()
 	case !p.revoked:
@@ -184,11 +183,10 @@ func (s *subscription) loseAll(cause error) {
 	defer s.mu.Unlock()
 	for at, sl := range s.slots {
 		sl.assigned, sl.starting = false, false
-		switch i := slices.Index(s.offers, sl.p); {
+		switch {
 		case sl.p == nil:
 			delete(s.slots, at)
-		case i >= 0:
-			s.offers = slices.Delete(s.offers, i, i+1)
+		case s.offers.Withdraw(sl.p):
 			sl.p.end(cause)
 			delete(s.slots, at)
 		default:
@@ -207,8 +205,7 @@ func (s *subscription) lose(d *feed, cause error) {
 	}
 	p := sl.p
 	p.end(cause)
-	if i := slices.Index(s.offers, p); i >= 0 {
-		s.offers = slices.Delete(s.offers, i, i+1)
+	if s.offers.Withdraw(p) {
 		sl.p, sl.starting = nil, true
 		s.start([]place{d.place})
 	}
@@ -304,9 +301,8 @@ func (s *subscription) open(places []place) error {
 		}
 		sl.starting = false
 		sl.p = newPartition(s, at, begin[at], transactors[at])
-		s.offers = append(s.offers, sl.p)
 		s.fetcher.want(sl.p.feed)
+		s.offers.Offer(sl.p)
 	}
-	wake(s.offered)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/internal/offers"
 )
 
 // transactionInterval is what AckInterval defaults to where transactions go with it,
@@ -34,16 +35,14 @@ type subscription struct {
 	cancel     context.CancelFunc
 	background sync.WaitGroup
 
-	offered chan struct{} // of one: Accept looks again
+	offers  *offers.Queue[*partition]
 	changed chan struct{} // of one: an owner has closed a partition
 
 	mu     sync.Mutex
 	slots  map[place]*slot
-	offers []*partition // owned, and not accepted
 	late   map[string]bool
 	passed map[place]error
 	err    error // why epochs do not begin
-	fatal  error // what no waiting mends
 	closed bool
 
 	closeOnce sync.Once
@@ -85,8 +84,8 @@ func (s *subscription) launch() error {
 func newSubscription(b *Broker, cfg brokers.SubscriptionConfig) *subscription {
 	s := &subscription{
 		b: b, cfg: cfg,
-		log:     b.client.cfg.Logger.With(zap.String("group", cfg.Group), zap.String("member", cfg.Member)),
-		offered: make(chan struct{}, 1), changed: make(chan struct{}, 1), gone: make(chan struct{}),
+		log:    b.client.cfg.Logger.With(zap.String("group", cfg.Group), zap.String("member", cfg.Member)),
+		offers: offers.New[*partition](), changed: make(chan struct{}, 1), gone: make(chan struct{}),
 		slots: map[place]*slot{}, late: map[string]bool{}, passed: map[place]error{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -101,42 +100,12 @@ func (s *subscription) committed() bool { return !s.b.client.cfg.ReadUncommitted
 
 // Accept implements [brokers.Subscription].
 func (s *subscription) Accept(ctx context.Context) (brokers.Partition, error) {
-	for {
-		p, err := s.next()
-		switch {
-		case err != nil:
-			return nil, err
-		case p != nil && p.committer != nil:
-			return stagingPartition{p}, nil
-		case p != nil:
-			return p, nil
-		}
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		select {
-		case <-s.offered:
-		case <-ctx.Done():
-		}
-	}
-}
-
-// next returns the next offer; nil if there is none.
-func (s *subscription) next() (*partition, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	p, err := s.offers.Accept(ctx)
 	switch {
-	case s.closed:
-		return nil, brokers.ErrClosed
-	case s.fatal != nil:
-		return nil, s.fatal
-	case len(s.offers) == 0:
-		return nil, nil
-	}
-	p := s.offers[0]
-	s.offers = s.offers[1:]
-	if len(s.offers) > 0 {
-		wake(s.offered)
+	case err != nil:
+		return nil, err
+	case p.committer != nil:
+		return stagingPartition{p}, nil
 	}
 	return p, nil
 }
@@ -160,13 +129,9 @@ func (s *subscription) Partitions(topic string) int {
 
 // fail ends the subscription's use: Accept returns err.
 func (s *subscription) fail(err error) {
-	s.mu.Lock()
-	if s.fatal == nil {
-		s.fatal = err
+	if s.offers.Fail(err) {
 		s.log.Error("kafka: subscription failed", zap.Error(err))
 	}
-	s.mu.Unlock()
-	wake(s.offered)
 }
 
 // pass notes what a group had to pass over in a partition.
@@ -227,7 +192,7 @@ func (s *subscription) close(ctx context.Context) error {
 	s.closed = true
 	s.revokeAll()
 	s.mu.Unlock()
-	wake(s.offered)
+	s.offers.Close()
 	err := s.drained(ctx, s.owns)
 	if err != nil {
 		s.abandon()
@@ -283,9 +248,9 @@ func (s *subscription) health() brokers.SubscriptionHealth {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := brokers.SubscriptionHealth{Group: s.cfg.Group, Topics: s.cfg.Topics}
-	faults := []error{s.fatal, fault, s.err, s.commits.fault()}
+	faults := []error{s.offers.Err(), fault, s.err, s.commits.fault()}
 	for _, sl := range s.slots {
-		if sl.p == nil || sl.p.ctx.Err() != nil || slices.Contains(s.offers, sl.p) {
+		if sl.p == nil || sl.p.ctx.Err() != nil || s.offers.Has(sl.p) {
 			continue
 		}
 		faults = append(faults, sl.p.fault())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/internal/balance"
+	"github.com/troupe-go/troupe/brokers/internal/offers"
 )
 
 // topicInterval is how often a topic that does not exist is looked for.
@@ -30,6 +30,7 @@ type subscription struct {
 	cancel     context.CancelFunc
 	life       context.Context // ends when nobody is waited for any more
 	die        context.CancelFunc
+	offers     *offers.Queue[*partition]
 	background sync.WaitGroup // the manager, the lanes, and what they leave to others
 
 	poke    chan struct{} // of one: the manager looks again
@@ -43,11 +44,7 @@ type subscription struct {
 	asked   bool           // a member wants to hear from us
 	greet   bool           // we want to hear from all
 	listen  time.Time      // until when nothing is decided
-	offers  []*partition   // owned, and not accepted
-	offered chan struct{}  // of one
 	err     error          // why topics cannot be found out
-	fatal   error          // what no waiting mends
-	closed  bool
 
 	closeOnce sync.Once
 	gone      chan struct{} // closed when Close is done
@@ -73,7 +70,7 @@ func newSubscription(b *Broker, cfg brokers.SubscriptionConfig) *subscription {
 	s := &subscription{
 		b: b, cfg: cfg, id: id,
 		log:   b.cfg.Logger.With(zap.String("group", cfg.Group), zap.String("member", id)),
-		greet: true, poke: make(chan struct{}, 1), offered: make(chan struct{}, 1), gone: make(chan struct{}),
+		greet: true, poke: make(chan struct{}, 1), offers: offers.New[*partition](), gone: make(chan struct{}),
 		topics: map[string]topic{}, lanes: map[balance.Slot]*lane{},
 		tracker: balance.New(balance.Config{
 			Self: id, MemberTTL: balance.MissedIntervals * b.cfg.MemberInterval, FailoverAfter: b.cfg.FailoverAfter,
@@ -98,35 +95,10 @@ func (s *subscription) start() error {
 
 // Accept implements [brokers.Subscription].
 func (s *subscription) Accept(ctx context.Context) (brokers.Partition, error) {
-	for {
-		p, err := s.next(ctx)
-		if p != nil || err != nil {
-			return p, err
-		}
-		select {
-		case <-s.offered:
-		case <-s.ctx.Done():
-		case <-ctx.Done():
-		}
+	p, err := s.offers.Accept(ctx)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// next returns a partition that was offered, or why there will be none.
-func (s *subscription) next(ctx context.Context) (brokers.Partition, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return nil, brokers.ErrClosed
-	case s.fatal != nil:
-		return nil, s.fatal
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case len(s.offers) == 0:
-		return nil, nil //nolint:nilnil // neither: the caller waits
-	}
-	p := s.offers[0]
-	s.offers = s.offers[1:]
 	return p, nil
 }
 
@@ -134,31 +106,17 @@ func (s *subscription) next(ctx context.Context) (brokers.Partition, error) {
 func (s *subscription) offer(p *partition, l *lane) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.offers = append(s.offers, p)
+	s.offers.Offer(p)
 	if _, leaving, _ := l.state(); leaving {
 		s.leave(l)
 	}
-	wake(s.offered)
 }
 
 // withdraw takes an offer back whose epoch has ended.
 func (s *subscription) withdraw(p *partition) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.unoffer(p) {
+	if s.offers.Withdraw(p) {
 		close(p.closed)
 	}
-}
-
-// unoffer says whether p was offered and not accepted, and takes it back. It
-// needs s.mu.
-func (s *subscription) unoffer(p *partition) bool {
-	i := slices.Index(s.offers, p)
-	if i < 0 {
-		return false
-	}
-	s.offers = slices.Delete(s.offers, i, i+1)
-	return true
 }
 
 // leave has a lane end. What it owns is asked back of its owner; if it has none
@@ -167,7 +125,7 @@ func (s *subscription) leave(l *lane) {
 	p := l.leave()
 	switch {
 	case p == nil:
-	case s.unoffer(p):
+	case s.offers.Withdraw(p):
 		s.background.Go(func() {
 			ctx, cancel := s.b.request(s.life)
 			defer cancel()
@@ -186,14 +144,7 @@ func (s *subscription) Partitions(name string) int {
 }
 
 // fail ends the subscription's use: Accept returns err.
-func (s *subscription) fail(err error) {
-	s.mu.Lock()
-	if s.fatal == nil {
-		s.fatal = err
-	}
-	s.mu.Unlock()
-	wake(s.offered)
-}
+func (s *subscription) fail(err error) { s.offers.Fail(err) }
 
 // Close implements [brokers.Subscription].
 func (s *subscription) Close(ctx context.Context) error {
@@ -206,10 +157,7 @@ func (s *subscription) Close(ctx context.Context) error {
 }
 
 func (s *subscription) close(ctx context.Context) {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	wake(s.offered)
+	s.offers.Close()
 	s.cancel() // and the manager leaves all lanes
 	stop := context.AfterFunc(ctx, s.kill)
 	s.background.Wait()
@@ -269,7 +217,7 @@ func (s *subscription) topicGone(name string) {
 func (s *subscription) health(connected bool) brokers.SubscriptionHealth {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	h := brokers.SubscriptionHealth{Group: s.cfg.Group, Topics: s.cfg.Topics, Err: errors.Join(s.fatal, s.err)}
+	h := brokers.SubscriptionHealth{Group: s.cfg.Group, Topics: s.cfg.Topics, Err: errors.Join(s.offers.Err(), s.err)}
 	for _, l := range s.lanes {
 		owned, _, err := l.state()
 		if h.Err == nil {
@@ -282,7 +230,7 @@ func (s *subscription) health(connected bool) brokers.SubscriptionHealth {
 		}
 	}
 	switch {
-	case s.closed:
+	case s.offers.Closed():
 		h.State = brokers.StateClosed
 	case len(h.Partitions) > 0:
 		h.State = brokers.StateOwning

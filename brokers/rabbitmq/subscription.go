@@ -3,7 +3,6 @@ package rabbitmq
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/troupe-go/troupe/brokers"
 	"github.com/troupe-go/troupe/brokers/internal/balance"
+	"github.com/troupe-go/troupe/brokers/internal/offers"
 )
 
 // subscription is a membership in a group. See [brokers.Subscription].
@@ -24,6 +24,7 @@ type subscription struct {
 	cancel     context.CancelFunc
 	life       context.Context // ends when nobody is waited for any more
 	die        context.CancelFunc
+	offers     *offers.Queue[*partition]
 	background sync.WaitGroup // the manager, those who listen and speak, and the consumers
 
 	poke  chan struct{} // of one: the manager looks again
@@ -38,12 +39,8 @@ type subscription struct {
 	greet     bool           // we want to hear from all
 	hears     bool           // the group can be heard
 	listen    time.Time      // until when nothing is decided
-	offers    []*partition   // owned, and not accepted
-	offered   chan struct{}  // of one
 	err       error          // why topics cannot be read
 	deaf      error          // why the group cannot be heard
-	fatal     error          // what no waiting mends
-	closed    bool
 
 	closeOnce sync.Once
 	gone      chan struct{} // closed when Close is done
@@ -94,7 +91,7 @@ func newSubscription(b *Broker, cfg brokers.SubscriptionConfig) *subscription {
 	s := &subscription{
 		b: b, cfg: cfg, id: id,
 		poke: make(chan struct{}, 1), voice: make(chan struct{}, 1),
-		offered: make(chan struct{}, 1), gone: make(chan struct{}),
+		offers: offers.New[*partition](), gone: make(chan struct{}),
 		topics: map[string]int{}, consumers: map[balance.Slot]*consumer{},
 		tracker: balance.New(balance.Config{
 			Self: id, MemberTTL: balance.MissedIntervals * b.cfg.MemberInterval, FailoverAfter: b.cfg.FailoverAfter,
@@ -124,35 +121,10 @@ func (s *subscription) tag() string {
 
 // Accept implements [brokers.Subscription].
 func (s *subscription) Accept(ctx context.Context) (brokers.Partition, error) {
-	for {
-		p, err := s.next(ctx)
-		if p != nil || err != nil {
-			return p, err
-		}
-		select {
-		case <-s.offered:
-		case <-s.ctx.Done():
-		case <-ctx.Done():
-		}
+	p, err := s.offers.Accept(ctx)
+	if err != nil {
+		return nil, err
 	}
-}
-
-// next returns a partition that was offered, or why there will be none.
-func (s *subscription) next(ctx context.Context) (brokers.Partition, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return nil, brokers.ErrClosed
-	case s.fatal != nil:
-		return nil, s.fatal
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case len(s.offers) == 0:
-		return nil, nil //nolint:nilnil // neither: the caller waits
-	}
-	p := s.offers[0]
-	s.offers = s.offers[1:]
 	return p, nil
 }
 
@@ -160,31 +132,17 @@ func (s *subscription) next(ctx context.Context) (brokers.Partition, error) {
 func (s *subscription) offer(p *partition, c *consumer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.offers = append(s.offers, p)
+	s.offers.Offer(p)
 	if _, leaving, _ := c.state(); leaving {
 		s.leave(c)
 	}
-	signal(s.offered)
 }
 
 // withdraw takes an offer back whose epoch has ended.
 func (s *subscription) withdraw(p *partition) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.unoffer(p) {
+	if s.offers.Withdraw(p) {
 		close(p.closed)
 	}
-}
-
-// unoffer says whether p was offered and not accepted, and takes it back. It
-// needs s.mu.
-func (s *subscription) unoffer(p *partition) bool {
-	i := slices.Index(s.offers, p)
-	if i < 0 {
-		return false
-	}
-	s.offers = slices.Delete(s.offers, i, i+1)
-	return true
 }
 
 // leave has a consumer end. What it owns is asked back of its owner; if it has
@@ -193,7 +151,7 @@ func (s *subscription) leave(c *consumer) {
 	p := c.leave()
 	switch {
 	case p == nil:
-	case s.unoffer(p):
+	case s.offers.Withdraw(p):
 		s.background.Go(func() {
 			_ = p.Close(s.life) // nobody has had anything of it
 		})
@@ -214,14 +172,7 @@ func (s *subscription) Partitions(name string) int {
 }
 
 // fail ends the subscription's use: Accept returns err.
-func (s *subscription) fail(err error) {
-	s.mu.Lock()
-	if s.fatal == nil {
-		s.fatal = err
-	}
-	s.mu.Unlock()
-	signal(s.offered)
-}
+func (s *subscription) fail(err error) { s.offers.Fail(err) }
 
 // Close implements [brokers.Subscription].
 func (s *subscription) Close(ctx context.Context) error {
@@ -234,10 +185,7 @@ func (s *subscription) Close(ctx context.Context) error {
 }
 
 func (s *subscription) close(ctx context.Context) {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	signal(s.offered)
+	s.offers.Close()
 	s.cancel() // and the manager leaves all partitions
 	stop := context.AfterFunc(ctx, s.kill)
 	s.background.Wait()
@@ -288,7 +236,7 @@ func (s *subscription) health(connected bool) brokers.SubscriptionHealth {
 		}
 	}
 	switch {
-	case s.closed:
+	case s.offers.Closed():
 		h.State = brokers.StateClosed
 	case len(h.Partitions) > 0:
 		h.State = brokers.StateOwning
@@ -305,7 +253,7 @@ func (s *subscription) health(connected bool) brokers.SubscriptionHealth {
 // troubleLocked is what keeps the whole subscription from progressing. It needs
 // s.mu.
 func (s *subscription) troubleLocked() error {
-	for _, err := range []error{s.fatal, s.err, s.deaf} {
+	for _, err := range []error{s.offers.Err(), s.err, s.deaf} {
 		if err != nil {
 			return err
 		}
