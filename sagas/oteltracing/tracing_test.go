@@ -3,6 +3,7 @@ package oteltracing_test
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,11 +37,11 @@ func TestTrace(t *testing.T) {
 			{Name: "pay", Kind: sagas.Pivot, Do: send("charge")},
 		}})
 		w.Config.Observe = oteltracing.Observe(oteltracing.Config{Provider: provider})
-		silent := true
+		var silent atomic.Bool
+		silent.Store(true)
 		w.Answer = func(m *brokers.Message) (sagas.Result, string) {
 			switch {
-			case silent:
-				silent = false
+			case silent.CompareAndSwap(true, false):
 				return 0, ""
 			case m.Topic == "charge":
 				<-time.After(10 * time.Second)

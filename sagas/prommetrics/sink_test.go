@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,8 +43,11 @@ func TestScrape(t *testing.T) {
 			{Name: "tell", Kind: sagas.Retriable, Do: send("tell")},
 		}})
 		w.Config.Observe = sink.Observe
+		var mu sync.Mutex
 		silent := map[string]int{"hold": 1, "free": 2} // times
 		w.Answer = func(m *brokers.Message) (sagas.Result, string) {
+			mu.Lock()
+			defer mu.Unlock()
 			switch {
 			case silent[m.Topic] > 0:
 				silent[m.Topic]--

@@ -24,8 +24,8 @@ type World[S any] struct {
 	// Store may be looked into.
 	Store *sagas.Memory
 	// Answer is what participants do with a command: the result, and why, if it is
-	// not Accepted; 0 is silence. It is called in a goroutine for each command, and
-	// may wait. Defaults to accepting all.
+	// not Accepted; 0 is silence. It is called in a goroutine for each command, so by
+	// several at once, and may wait. Defaults to accepting all.
 	Answer func(command *brokers.Message) (result sagas.Result, reason string)
 
 	t       actortest.TB
