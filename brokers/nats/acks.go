@@ -87,6 +87,15 @@ func (a *acks) all() []uint64 {
 	return seqs
 }
 
+// unconfirmed says whether a message is among those. Until then the server may
+// deliver it once more.
+func (a *acks) unconfirmed(seq uint64) bool {
+	if a.upTo > 0 {
+		return seq <= a.upTo && len(a.all()) > 0
+	}
+	return slices.Contains(a.all(), seq)
+}
+
 // settle notes what was settled. It returns [brokers.ErrRevoked] if the feed is
 // over.
 func (f *feed) settle(a brokers.Ack) error {

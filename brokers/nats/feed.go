@@ -221,10 +221,11 @@ func (f *feed) enqueue(m brokers.Message) {
 }
 
 // repeated takes a delivery of a message that came before in this epoch. One
-// that is held needs nothing: AckWait has passed. Any other is one that the
-// feed did not know to be unacknowledged, so its order is broken.
+// that is held, or whose acknowledgement is on its way, needs nothing: AckWait has
+// passed. Any other is one that the feed did not know to be unacknowledged, so its
+// order is broken.
 func (f *feed) repeated(seq uint64) {
-	if f.ledger.has(seq) || f.queued(seq) {
+	if f.acks.unconfirmed(seq) || f.ledger.has(seq) || f.queued(seq) {
 		f.refill()
 		return
 	}

@@ -54,3 +54,53 @@ func TestParkedMessages(t *testing.T) {
 	publish(t, b, numbered(topic, 0, "z", 0, 20)...)
 	wantNumbers(t, fetch(t, p, 16), 0, 16)
 }
+
+// A message that the server delivers again before it has the acknowledgement costs
+// no epoch, and is not handed out again.
+func TestRedeliveredBeforeAcknowledgement(t *testing.T) {
+	t.Parallel()
+	for mode, acks := range map[string]nats.AckMode{"Each": nats.AcksEach, "Prefix": nats.AcksPrefix} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			ls := embeddedLines(startEmbedded(t))
+			ls.change = func(cfg *nats.Config) { cfg.Acks, cfg.AckWait = acks, time.Second }
+			b := open(t, ls)
+			topic := makeTopic(t, b, 1)
+			publish(t, b, numbered(topic, 0, "k", 0, 3)...)
+			sub, err := b.Subscribe(t.Context(), brokers.SubscriptionConfig{
+				Group: name("group"), Topics: []string{topic}, AckInterval: 4 * time.Second,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := sub.Accept(within(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []brokers.Message
+			for len(got) < 3 {
+				more, err := p.Fetch(within(t), brokers.FetchLimit{Messages: 3})
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, more...)
+			}
+			if err := p.Ack(brokers.Ack{UpTo: got[2].Offset}); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-p.Context().Done():
+				t.Errorf("the epoch ended: %v", context.Cause(p.Context()))
+			case <-time.After(2500 * time.Millisecond): // twice AckWait
+			}
+			publish(t, b, numbered(topic, 0, "k", 3, 4)...)
+			more, err := p.Fetch(within(t), brokers.FetchLimit{Messages: 3})
+			if err != nil || len(more) != 1 || more[0].Offset <= got[2].Offset {
+				t.Errorf("fetched %v, %v; want the new message only", more, err)
+			}
+			if err := errors.Join(p.Close(within(t)), sub.Close(within(t))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
