@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -46,4 +47,20 @@ func (c *countdown) await() error {
 	case <-limit.C:
 		return errStuck
 	}
+}
+
+// during is a contender of which work is the part that handles messages, until its
+// context ends: it is begun and waited for, and cleaned up with what it works on.
+func (c *countdown) during(work func(context.Context) error, end func() error) (run, clean func() error) {
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	run = func() error {
+		go func() { ended <- work(ctx) }()
+		return c.await()
+	}
+	clean = func() error {
+		stop()
+		return errors.Join(<-ended, end())
+	}
+	return run, clean
 }

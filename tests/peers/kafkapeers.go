@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
-
 	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill"
 	wmkafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
@@ -39,16 +36,7 @@ func (b *kafkaBench) watermillConsume(w work, n int, joined func()) (run, clean 
 	}
 	c := newCountdown(n, joined)
 	router.AddConsumerHandler("handler", b.topic, subscriber, func(*message.Message) error { w.do(); c.handled(); return nil })
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	run = func() error {
-		go func() { ended <- router.Run(ctx) }()
-		return c.await()
-	}
-	clean = func() error {
-		stop()
-		return errors.Join(<-ended, subscriber.Close())
-	}
+	run, clean = c.during(router.Run, subscriber.Close)
 	return run, clean, nil
 }
 

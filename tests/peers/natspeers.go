@@ -1,9 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
-
 	"github.com/ThreeDotsLabs/watermill"
 	wmnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -60,16 +57,7 @@ func (b *natsBench) prepareWatermillConsume(topic string, n int, async bool) (ru
 	}
 	c := newCountdown(n, nil)
 	router.AddConsumerHandler("handler", topic, subscriber, func(*message.Message) error { c.handled(); return nil })
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	run = func() error {
-		go func() { ended <- router.Run(ctx) }()
-		return c.await()
-	}
-	clean = func() error {
-		stop()
-		return errors.Join(<-ended, subscriber.Close())
-	}
+	run, clean = c.during(router.Run, subscriber.Close)
 	return run, clean, nil
 }
 

@@ -144,16 +144,7 @@ func (d *database) prepareRelay(fresh bool) prepare {
 		if err != nil {
 			return nil, nil, err
 		}
-		ctx, stop := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		run = func() error {
-			go func() { ended <- relay.Run(ctx) }()
-			return c.await()
-		}
-		clean = func() error {
-			stop()
-			return errors.Join(<-ended, broker.Close())
-		}
+		run, clean = c.during(relay.Run, broker.Close)
 		return run, clean, nil
 	}
 }
@@ -199,16 +190,7 @@ func (d *database) prepareForwarder(w watermillSchema) prepare {
 		}
 		c := newCountdown(n, nil)
 		router.AddConsumerHandler("forwarder", topic, subscriber, func(*message.Message) error { c.handled(); return nil })
-		ctx, stop := context.WithCancel(context.Background())
-		ended := make(chan error, 1)
-		run = func() error {
-			go func() { ended <- router.Run(ctx) }()
-			return c.await()
-		}
-		clean = func() error {
-			stop()
-			return errors.Join(<-ended, subscriber.Close())
-		}
+		run, clean = c.during(router.Run, subscriber.Close)
 		return run, clean, nil
 	}
 }
