@@ -113,9 +113,7 @@ func TestMemoryAlarm(t *testing.T) {
 			t.Errorf("%s after the alarm: %v", what, err)
 		}
 	}
-	if h := b.Health(t.Context()); h.Err != nil {
-		t.Errorf("health after the alarm: %v", h.Err)
-	}
+	awaitHealth(t, b, func(h brokers.Health) bool { return h.Err == nil })
 }
 
 // blocked publishes until the server says that it takes no more.

@@ -164,18 +164,9 @@ func TestForeignExchangeIsNoTopic(t *testing.T) {
 			t.Fatal(err)
 		}
 		g.subscribe(brokers.SubscriptionConfig{})
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		defer cancel()
-		for {
-			subs := g.b.Health(ctx).Subscriptions
-			if len(subs) == 1 && subs[0].Err != nil && strings.Contains(subs[0].Err.Error(), "not made as a topic") {
-				return
-			}
-			select {
-			case <-time.After(20 * time.Millisecond):
-			case <-ctx.Done():
-				t.Fatalf("Health: %+v", subs)
-			}
-		}
+		awaitHealth(t, g.b, func(h brokers.Health) bool {
+			subs := h.Subscriptions
+			return len(subs) == 1 && subs[0].Err != nil && strings.Contains(subs[0].Err.Error(), "not made as a topic")
+		})
 	})
 }

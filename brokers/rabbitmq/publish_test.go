@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -171,8 +170,18 @@ func TestTakesMessagesWhileDisconnected(t *testing.T) {
 // awaitDown returns when a broker knows that it is not connected.
 func awaitDown(t *testing.T, b brokers.Broker) {
 	t.Helper()
-	for b.Health(t.Context()).Connected && t.Context().Err() == nil {
-		runtime.Gosched()
+	awaitHealth(t, b, func(h brokers.Health) bool { return !h.Connected })
+}
+
+// awaitHealth returns when Health is as it should be.
+func awaitHealth(t *testing.T, b brokers.Broker, is func(brokers.Health) bool) {
+	t.Helper()
+	ctx := lasting(t, 60*time.Second)
+	for h := b.Health(ctx); !is(h); h = b.Health(ctx) {
+		if ctx.Err() != nil {
+			t.Fatalf("Health is still %+v", h)
+		}
+		time.Sleep(time.Millisecond) // nothing tells of it
 	}
 }
 
