@@ -92,10 +92,8 @@ func (c *commits) fault() error {
 
 // pendingCommit is the position of an epoch that is to be sent.
 type pendingCommit struct {
-	p        *partition
-	position int64
-	mark     memoMark
-	metadata string
+	p *partition
+	progress
 }
 
 // send sends what has changed. An error says that some of it is to be sent again.
@@ -149,15 +147,17 @@ func (c *commits) gather(owned []*partition) []pendingCommit {
 		if p.committer != nil {
 			continue
 		}
-		position, metadata, mark, changed := p.feed.progress()
-		if !changed {
-			c.answer(p, nil)
+		at := p.feed.progress()
+		if !at.changed {
+			if at.final { // else who begins to wait just now may wait for more
+				c.answer(p, nil)
+			}
 			continue
 		}
 		if c.isBare() {
-			metadata = ""
+			at.text = ""
 		}
-		due = append(due, pendingCommit{p, position, mark, metadata})
+		due = append(due, pendingCommit{p, at})
 	}
 	return due
 }
@@ -173,7 +173,7 @@ func (c *commits) commit(ctx context.Context, as identity, due []pendingCommit) 
 	offsets := make([]GroupOffset, len(due))
 	for i := range due {
 		d := &due[i]
-		offsets[i] = GroupOffset{Topic: d.p.topic, Partition: d.p.place.partition, Next: d.position, Metadata: d.metadata}
+		offsets[i] = GroupOffset{Topic: d.p.topic, Partition: d.p.place.partition, Next: d.position, Metadata: d.text}
 	}
 	return c.store(ctx, as, offsets)
 }
@@ -192,8 +192,10 @@ func (c *commits) committed(as identity, d *pendingCommit, code int16) error {
 	err := codeError(code)
 	switch {
 	case err == nil:
-		d.p.feed.stored(d.position, d.mark)
-		c.answer(d.p, nil)
+		d.p.feed.stored(d.progress)
+		if c.awaited(d.p) {
+			wake(c.poke) // it may have settled more meanwhile
+		}
 		return nil
 	case errors.Is(err, kafkago.OffsetMetadataTooLarge):
 		c.mu.Lock()
@@ -209,6 +211,13 @@ func (c *commits) committed(as identity, d *pendingCommit, code int16) error {
 		c.answer(d.p, positionError(c.s.cfg.Group, d.p.place, err))
 	}
 	return positionError(c.s.cfg.Group, d.p.place, err)
+}
+
+// awaited says whether somebody waits for an epoch's position.
+func (c *commits) awaited(p *partition) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.waiting[p]) > 0
 }
 
 // answer tells who waits for an epoch's position.

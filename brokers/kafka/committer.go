@@ -135,31 +135,36 @@ func (c *committer) run() {
 // commit makes a transaction of what has changed, if anything has.
 func (c *committer) commit() error {
 	c.mu.Lock() // what is settled now was staged before
-	position, metadata, mark, changed := c.p.feed.progress()
-	messages := c.buffer.Below(position)
+	at := c.p.feed.progress()
+	messages := c.buffer.Below(at.position)
 	c.mu.Unlock()
-	if !changed {
-		c.answer()
+	if !at.changed {
+		if at.final { // else who begins to wait just now may wait for more
+			c.answer()
+		}
 		return nil
 	}
 	as, _ := c.p.sub.ownership()
 	if as.generation == noGeneration {
 		return errExpelled // and the epoch is about to end
 	}
-	if err := c.transact(as, messages, position, metadata); err != nil {
+	if err := c.transact(as, messages, at); err != nil {
 		return err
 	}
-	c.p.feed.stored(position, mark)
+	c.p.feed.stored(at)
 	c.mu.Lock()
-	c.buffer.Drop(position)
+	c.buffer.Drop(at.position)
 	c.err = nil
+	awaited := len(c.waiting) > 0
 	c.mu.Unlock()
 	wake(c.room)
-	wake(c.poke) // for those who wait, if that was all
+	if awaited {
+		wake(c.poke) // it may have settled more meanwhile
+	}
 	return nil
 }
 
-func (c *committer) transact(as identity, messages []brokers.Message, position int64, metadata string) error {
+func (c *committer) transact(as identity, messages []brokers.Message, at progress) error {
 	ctx := c.p.ctx
 	if len(messages) > 0 {
 		if _, err := c.tx.Publish(ctx, messages...); err != nil {
@@ -167,8 +172,8 @@ func (c *committer) transact(as identity, messages []brokers.Message, position i
 		}
 	}
 	of := Membership{Group: c.p.sub.cfg.Group, Member: as.member, Generation: int(as.generation), Instance: as.instance}
-	at := GroupOffset{Topic: c.p.topic, Partition: c.p.place.partition, Next: position, Metadata: metadata}
-	if err := c.tx.SendOffsets(ctx, of, at); err != nil {
+	offset := GroupOffset{Topic: c.p.topic, Partition: c.p.place.partition, Next: at.position, Metadata: at.text}
+	if err := c.tx.SendOffsets(ctx, of, offset); err != nil {
 		if membershipEnded(err) {
 			c.p.sub.member.disowned(as, err)
 		}

@@ -273,24 +273,32 @@ func (f *feed) position() int64 {
 	return max(f.memo.settled.Gap(at), f.committed)
 }
 
-// progress returns what is to be committed: changed is false if the cluster has it
-// already.
-func (f *feed) progress() (position int64, text string, mark memoMark, changed bool) {
+// progress is how far an epoch has come.
+type progress struct {
+	position int64
+	mark     memoMark
+	text     string // of the memo, if changed
+	changed  bool   // the cluster does not have it yet
+	final    bool   // nothing is settled any more
+}
+
+// progress returns what is to be committed.
+func (f *feed) progress() progress {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	position = f.position()
-	mark = memoMark{f.upTo, f.memo.settled.Len()}
-	if position == f.committed && mark == f.sent && !(f.doubt && f.ended) {
-		return position, "", mark, false
+	p := progress{position: f.position(), mark: memoMark{f.upTo, f.memo.settled.Len()}, final: f.ended}
+	p.changed = p.position != f.committed || p.mark != f.sent || f.doubt && f.ended
+	if p.changed {
+		p.text = f.memo.text(p.position)
 	}
-	return position, f.memo.text(position), mark, true
+	return p
 }
 
 // stored notes what the cluster has.
-func (f *feed) stored(position int64, mark memoMark) {
+func (f *feed) stored(p progress) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.committed, f.sent = max(f.committed, position), mark
+	f.committed, f.sent = max(f.committed, p.position), p.mark
 	f.doubt = f.doubt && !f.ended
 }
 

@@ -118,6 +118,9 @@ func (p *partition) Ack(a brokers.Ack) error {
 		a.Above = nil // what was staged for them ends with the epoch, and so must they
 	}
 	if p.feed.settle(a) {
+		if p.committer != nil && p.committer.full() {
+			wake(p.committer.poke) // what holds the partition is not held for AckInterval
+		}
 		return nil
 	}
 	if p.ctx.Err() != nil {

@@ -416,7 +416,6 @@ type trapped struct {
 }
 
 func (c trapped) Write(b []byte) (int, error) {
-	const endTxn = 26
 	if len(b) < 6 || binary.BigEndian.Uint16(b[4:]) != endTxn {
 		return c.Conn.Write(b)
 	}
