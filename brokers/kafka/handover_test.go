@@ -92,7 +92,7 @@ func TestCloseWaitsForItsOwnPosition(t *testing.T) {
 	closed := make(chan error, 1)
 	go func() { closed <- stays.Close(within(t)) }()
 	for stays.Ack(brokers.Ack{UpTo: msgs[8].Offset}) == nil {
-		time.Sleep(time.Millisecond) // nothing tells that the closing has begun
+		<-time.After(time.Millisecond) // nothing tells that the closing has begun
 	}
 	free()
 	if err := <-closed; err != nil {

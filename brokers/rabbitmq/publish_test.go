@@ -181,7 +181,7 @@ func awaitHealth(t *testing.T, b brokers.Broker, is func(brokers.Health) bool) {
 		if ctx.Err() != nil {
 			t.Fatalf("Health is still %+v", h)
 		}
-		time.Sleep(time.Millisecond) // nothing tells of it
+		<-time.After(time.Millisecond) // nothing tells of it
 	}
 }
 
