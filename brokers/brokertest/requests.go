@@ -96,6 +96,24 @@ func requestReply(e *env) {
 	}
 }
 
+// A request that is nothing but a payload says how long it waits as well, be that
+// more or less than what a responder assumes.
+func requestTime(e *env) {
+	topic, seen := e.h.Name("topic"), make(chan time.Duration, 1)
+	e.respond(brokers.RespondConfig{Topic: topic}, func(ctx context.Context, m *brokers.Message) (brokers.Message, error) {
+		deadline, _ := ctx.Deadline()
+		seen <- time.Until(deadline)
+		return brokers.Message{Payload: m.Payload}, nil
+	})
+	for _, waits := range []time.Duration{brokers.DefaultRequestTimeout / 2, 10 * brokers.DefaultRequestTimeout} {
+		_, err := e.ask(e.lasting(waits), brokers.Message{Topic: topic, Payload: []byte("x")})
+		e.ok(err, "Request")
+		if left := <-seen; left > waits || left < waits/2 {
+			e.Errorf("the handler has %v of the request's %v", left, waits)
+		}
+	}
+}
+
 // Many at a time, over one connection, each get their own reply.
 func requestsTogether(e *env) {
 	topic := e.h.Name("topic")

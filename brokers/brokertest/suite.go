@@ -139,6 +139,7 @@ var suite = []conformance{
 	{"Competing/ExcludesNobody", competingExcludesNobody},
 
 	{"Request/Reply", requestReply},
+	{"Request/Time", requestTime},
 	{"Request/Together", requestsTogether},
 	{"Request/Errors", requestErrors},
 	{"Request/TooLarge", requestReplyTooLarge},

@@ -85,6 +85,7 @@ func options(b *Broker, timeout time.Duration, secure []nats.Option) []nats.Opti
 		nats.FlusherTimeout(cfg.RequestTimeout),
 		nats.PingInterval(cfg.RequestTimeout),
 		nats.MaxPingsOutstanding(2),
+		nats.SkipSubjectValidation(), // all are escaped, checked by validSubject, or come from the server
 	}
 	options = append(options, secure...)
 	options = append(options, cfg.Options...)

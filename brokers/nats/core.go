@@ -259,20 +259,26 @@ func decodeCore(msg *nats.Msg) brokers.Message {
 	return m
 }
 
-// validSubject says whether the server takes a subject.
+// validSubject says whether the server takes a subject: tokens with dots between
+// them, of which * and a last > are wildcards.
 func validSubject(subject string, wildcards bool) bool {
-	if strings.ContainsAny(subject, " \t\r\n") {
-		return false
-	}
-	for rest, more := subject, true; more; {
-		var token string
-		token, rest, more = strings.Cut(rest, ".")
-		switch {
-		case token == "":
+	token := 0 // where it begins
+	for i := range len(subject) {
+		switch c := subject[i]; c {
+		case ' ', '\t', '\r', '\n':
 			return false
-		case token == "*" && !wildcards, token == ">" && (!wildcards || more):
-			return false
+		case '.':
+			if i == token {
+				return false
+			}
+			token = i + 1
+		case '*', '>':
+			last := i+1 == len(subject)
+			alone := i == token && (last || subject[i+1] == '.')
+			if alone && (!wildcards || c == '>' && !last) {
+				return false
+			}
 		}
 	}
-	return true
+	return token < len(subject)
 }

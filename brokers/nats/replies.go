@@ -2,9 +2,11 @@ package nats
 
 import (
 	"context"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -12,7 +14,8 @@ import (
 )
 
 // replies are what the requests of a Broker wait for. They come to an inbox of
-// its own; the last token of their subject is the request's number. The client
+// its own; the last token of their subject is the request's number, and for how
+// long it waits: both in base 36, milliseconds, with a ~ between them. The client
 // has such a thing too, but wants a context for each request that ends with the
 // connection.
 type replies struct {
@@ -43,8 +46,9 @@ func (r *replies) listen() error {
 	return nil
 }
 
-// open returns where a reply is to go, and where it will be.
-func (r *replies) open() (number uint64, subject string, reply chan *nats.Msg, err error) {
+// open returns where a reply is to go that is waited for so long, and where it will
+// be.
+func (r *replies) open(left time.Duration) (number uint64, subject string, reply chan *nats.Msg, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.listen(); err != nil {
@@ -57,12 +61,36 @@ func (r *replies) open() (number uint64, subject string, reply chan *nats.Msg, e
 	}
 	r.last++
 	r.waiting[r.last] = reply
-	return r.last, r.inbox + strconv.FormatUint(r.last, 36), reply, nil
+	return r.last, r.subject(r.last, left), reply, nil
+}
+
+func (r *replies) subject(number uint64, left time.Duration) string {
+	ms := left / time.Millisecond
+	if left%time.Millisecond > 0 {
+		ms++
+	}
+	b := append(make([]byte, 0, 64), r.inbox...)
+	b = append(strconv.AppendUint(b, number, 36), '~')
+	return string(strconv.AppendInt(b, int64(ms), 36))
+}
+
+// timeOf is for how long who asks waits at a reply subject; 0 if that does not say.
+func timeOf(subject string) time.Duration {
+	tilde := strings.LastIndexByte(subject, '~')
+	if tilde < 0 {
+		return 0
+	}
+	ms, err := strconv.ParseInt(subject[tilde+1:], 36, 64)
+	if err != nil || ms < 0 || ms > int64(math.MaxInt64/time.Millisecond) {
+		return 0
+	}
+	return time.Duration(ms) * time.Millisecond
 }
 
 // receive is called by the client with a reply. One that is too late is dropped.
 func (r *replies) receive(m *nats.Msg) {
-	number, err := strconv.ParseUint(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], 36, 64)
+	text, _, _ := strings.Cut(m.Subject[strings.LastIndexByte(m.Subject, '.')+1:], "~")
+	number, err := strconv.ParseUint(text, 36, 64)
 	if err != nil {
 		return // not one of ours
 	}
@@ -87,9 +115,9 @@ func (r *replies) close(number uint64, reply chan *nats.Msg, answered bool) {
 }
 
 // ask publishes by send, and waits for the reply until ctx or the connection ends.
-func (r *replies) ask(ctx context.Context, send func(replyTo string) error) (*nats.Msg, error) {
+func (r *replies) ask(ctx context.Context, left time.Duration, send func(replyTo string) error) (*nats.Msg, error) {
 	lost := r.b.link.ends()
-	number, subject, reply, err := r.open()
+	number, subject, reply, err := r.open(left)
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,11 @@ import (
 
 // Headers of requests and replies.
 const (
-	timeoutHeader   = "troupe-timeout"    // what is left of a request's time, as Go writes durations
+	// timeoutHeader is what is left of a request's time, as Go writes durations. The
+	// reply subject says it too, and costs nothing; but a server that takes requests
+	// into another account puts one of its own in its place. So what is longer than
+	// responders assume has the header as well.
+	timeoutHeader   = "troupe-timeout"
 	errorCodeHeader = "troupe-error-code" // of a ReplyError
 	errorHeader     = "troupe-error"      // its message
 )
@@ -48,12 +52,9 @@ func (b *Broker) Request(ctx context.Context, m brokers.Message) (brokers.Messag
 	if ctx.Err() != nil {
 		return brokers.Message{}, context.Cause(ctx)
 	}
-	reply, err := b.replies.ask(ctx, func(replyTo string) error {
-		return b.withEncoded(&m, func(msg *nats.Msg) error {
-			msg.Subject, msg.Reply = requestSubject(m.Topic), replyTo
-			msg.Header[timeoutHeader] = []string{time.Until(deadline).String()}
-			return b.nc.PublishMsg(msg)
-		})
+	left := time.Until(deadline)
+	reply, err := b.replies.ask(ctx, left, func(replyTo string) error {
+		return b.ask(&m, replyTo, left)
 	})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
@@ -62,6 +63,21 @@ func (b *Broker) Request(ctx context.Context, m brokers.Message) (brokers.Messag
 		return brokers.Message{}, b.sent(err)
 	}
 	return readReply(&m, reply)
+}
+
+// ask publishes a request that is waited for so long.
+func (b *Broker) ask(m *brokers.Message, replyTo string, left time.Duration) error {
+	subject, explicit := requestSubject(m.Topic), left > brokers.DefaultRequestTimeout
+	if bare(m) && !explicit {
+		return b.nc.PublishRequest(subject, replyTo, m.Payload)
+	}
+	return b.withEncoded(m, func(msg *nats.Msg) error {
+		msg.Subject, msg.Reply = subject, replyTo
+		if explicit {
+			msg.Header[timeoutHeader] = []string{left.String()}
+		}
+		return b.nc.PublishMsg(msg)
+	})
 }
 
 // readReply takes the error out of a reply.
@@ -113,14 +129,17 @@ func (r *responder) receive(msg *nats.Msg) {
 }
 
 func openRequest(msg *nats.Msg) (brokers.Message, time.Duration) {
-	timeout, err := time.ParseDuration(msg.Header.Get(timeoutHeader))
+	left, err := time.ParseDuration(msg.Header.Get(timeoutHeader))
 	if err != nil {
-		timeout = 0
+		left = timeOf(msg.Reply)
 	}
-	return decodeCore(msg), timeout
+	return decodeCore(msg), left
 }
 
 func (b *Broker) reply(msg *nats.Msg, out *brokers.Message) error {
+	if bare(out) {
+		return b.sent(b.nc.Publish(msg.Reply, out.Payload))
+	}
 	return b.withEncoded(out, func(reply *nats.Msg) error {
 		reply.Subject = msg.Reply
 		return b.sent(b.nc.PublishMsg(reply))

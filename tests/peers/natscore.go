@@ -160,13 +160,15 @@ func (b *coreBench) requestTable(o *options) (t table, err error) {
 		return table{}, err
 	}
 	defer func() { err = errors.Join(err, r.Close(ctx)) }()
-	limited, cancel := context.WithTimeout(ctx, stuckAfter)
-	defer cancel()
 	bare := func() error {
+		limited, cancel := context.WithTimeout(ctx, brokers.DefaultRequestTimeout)
+		defer cancel()
 		_, err := b.nc.RequestWithContext(limited, topic, b.body)
 		return err
 	}
 	own := func() error {
+		limited, cancel := context.WithTimeout(ctx, brokers.DefaultRequestTimeout)
+		defer cancel()
 		_, err := b.own.Request(limited, brokers.Message{Topic: topic, Payload: b.body})
 		return err
 	}
