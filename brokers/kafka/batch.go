@@ -74,16 +74,17 @@ func (e *encoder) appendBatch(b []byte, head batchHead, n int, message func(i in
 		latest = max(latest, at)
 		records = appendRecord(records, m, e.headers.collect(m), i, at-base)
 	}
-	if e.compression == CompressNone {
+	used := e.compression
+	if used == CompressNone {
 		b = records
 	} else {
 		e.keepScratch(records)
 		var err error
-		if b, err = e.compress(b, records); err != nil {
+		if b, used, err = e.compress(b, records); err != nil {
 			return nil, err
 		}
 	}
-	e.finish(b[first:], head, n, base, latest)
+	finish(b[first:], used, head, n, base, latest)
 	return b, nil
 }
 
@@ -95,7 +96,10 @@ func (e *encoder) keepScratch(records []byte) {
 	}
 }
 
-func (e *encoder) compress(b, records []byte) ([]byte, error) {
+// compress appends records compressed, or as they are if they get no smaller: the
+// cluster inflates what is compressed, to check it, and so does who reads it.
+func (e *encoder) compress(b, records []byte) ([]byte, Compression, error) {
+	first := len(b)
 	e.writer.b = b
 	w := codec(e.compression).NewWriter(&e.writer)
 	_, err := w.Write(records)
@@ -104,9 +108,12 @@ func (e *encoder) compress(b, records []byte) ([]byte, error) {
 	}
 	b, e.writer.b = e.writer.b, nil
 	if err != nil {
-		return nil, fmt.Errorf("kafka: compress a batch: %w", err)
+		return nil, CompressNone, fmt.Errorf("kafka: compress a batch: %w", err)
 	}
-	return b, nil
+	if len(b)-first >= len(records) {
+		return append(b[:first], records...), CompressNone, nil
+	}
+	return b, e.compression, nil
 }
 
 // quickSnappy is as other clients write it: in one piece, and half as dear as
@@ -129,8 +136,8 @@ func (w *appendWriter) Write(p []byte) (int, error) {
 }
 
 // finish fills in the head of a batch.
-func (e *encoder) finish(batch []byte, head batchHead, count int, base, latest int64) {
-	attributes := uint16(e.compression)
+func finish(batch []byte, used Compression, head batchHead, count int, base, latest int64) {
+	attributes := uint16(used)
 	if head.transactional {
 		attributes |= attributeTransactional
 	}

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -41,6 +42,31 @@ func TestBatch(t *testing.T) {
 			t.Fatalf("behind the last record: %v; want the end", err)
 		}
 	})
+}
+
+// What a batch does not get smaller by is not done to it: the cluster would have to
+// inflate it, to check it, and so would who reads it.
+func TestBatchThatCompressionMakesNoSmaller(t *testing.T) {
+	noise := make([]byte, 1<<10)
+	_, _ = rand.Read(noise) // it has no way to fail
+	text := bytes.Repeat([]byte("again and "), 100)
+	encode := func(c Compression, payload []byte) []byte {
+		e := encoder{compression: c}
+		m := &brokers.Message{Payload: payload, Time: time.UnixMilli(1)}
+		b, err := e.appendBatch([]byte("before"), batchHead{producer: noProducer}, 1, func(int) *brokers.Message { return m }, m.Time)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b[len("before"):]
+	}
+	for c := CompressGzip; c <= CompressZstd; c++ {
+		if got := encode(c, noise); !bytes.Equal(got, encode(CompressNone, noise)) {
+			t.Errorf("%v: noise has attributes %d, and %d bytes", c, got[batchAttributesAt+1], len(got))
+		}
+		if got := encode(c, text); Compression(got[batchAttributesAt+1]) != c || len(got) > len(text)/2 {
+			t.Errorf("%v: text has attributes %d, and %d bytes", c, got[batchAttributesAt+1], len(got))
+		}
+	}
 }
 
 func readBatch(t *rapid.T, b []byte, want *batchHead) *protocol.RecordBatch {

@@ -99,7 +99,7 @@ func median(samples []sample, of func(sample) float64) float64 {
 
 func BenchmarkPublish(b *testing.B) {
 	for _, size := range []struct{ bytes, async, sync int }{{100, 200_000, 100_000}, {1000, 100_000, 50_000}} {
-		for _, compression := range []string{"none", "snappy"} {
+		for _, compression := range []string{"None", "Gzip", "Snappy", "LZ4", "Zstd"} {
 			name := fmt.Sprintf("%dB/%s", size.bytes, compression)
 			b.Run("Async/"+name, func(b *testing.B) {
 				r := newRace(b, size.bytes, compression)
@@ -125,15 +125,11 @@ type race struct {
 
 func newRace(b *testing.B, size int, compression string) *race {
 	b.Helper()
-	broker := open(b, func(c *kafka.Config) {
-		if compression == "snappy" {
-			c.Compression = kafka.CompressSnappy
-		}
-	})
-	codec := kgo.NoCompression()
-	if compression == "snappy" {
-		codec = kgo.SnappyCompression()
-	}
+	broker := open(b, func(c *kafka.Config) { c.Compression = compressions[compression] })
+	codec := map[string]kgo.CompressionCodec{
+		"None": kgo.NoCompression(), "Gzip": kgo.GzipCompression(), "Snappy": kgo.SnappyCompression(),
+		"LZ4": kgo.Lz4Compression(), "Zstd": kgo.ZstdCompression(),
+	}[compression]
 	r := &race{ctx: b.Context(), topic: newTopic(b, broker, benchPartitions), payload: make([]byte, size)}
 	for i := range r.payload {
 		r.payload[i] = byte('a' + i*7%26)

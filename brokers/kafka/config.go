@@ -85,7 +85,8 @@ type Config struct {
 
 	// Acks is what confirms a message. Defaults to AcksAll.
 	Acks Acks
-	// Compression of batches. Defaults to CompressNone.
+	// Compression of batches; one that gets no smaller by it is sent as it is.
+	// Defaults to CompressNone.
 	Compression Compression
 	// BatchMessages and BatchBytes bound a batch, which is what is sent of one
 	// partition at a time; bytes count before compression. One message may be

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,7 +133,7 @@ func TestDecodeFaults(t *testing.T) {
 func TestDecodeAnything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		e := encoder{compression: Compression(rapid.IntRange(0, int(CompressZstd)).Draw(t, "compression"))}
-		m := brokers.Message{Payload: []byte("payload"), Key: []byte("key")}
+		m := brokers.Message{Payload: manyBytes, Key: []byte("key")} // so that it is compressed
 		b, err := e.appendBatch(nil, batchHead{producer: noProducer, sequence: -1}, 3, func(int) *brokers.Message { return &m }, time.UnixMilli(1))
 		if err != nil {
 			t.Fatal(err)
@@ -149,7 +150,6 @@ func TestDecodeAnything(t *testing.T) {
 	})
 }
 
-// Ids are made of places where a record has none.
 // What was read before, and what an earlier owner has settled, leaves nothing of
 // itself in the message behind it.
 func TestPassedOverRecordsLeaveNothing(t *testing.T) {
@@ -197,6 +197,7 @@ func TestRoomForManyBatches(t *testing.T) {
 	}
 }
 
+// Ids are made of places where a record has none.
 func TestIdentify(t *testing.T) {
 	msgs := []brokers.Message{{ID: "own", Topic: "t", Partition: 12, Offset: 9}, {Topic: "t", Partition: 12, Offset: 10}, {Topic: "t", Partition: 12, Offset: 123456}}
 	lengths := []int{0, len("t/12/10"), len("t/12/123456")}
@@ -231,16 +232,17 @@ func oldBytes(offset int64, magic, attributes byte, at int64, key, value []byte)
 }
 
 func TestDecodeOldFormats(t *testing.T) {
-	inner := slices.Concat(oldBytes(0, 1, 0, 5, []byte("k"), []byte("a")), oldBytes(1, 1, 0, 6, nil, []byte("b")))
+	long := strings.Repeat("b", 100)
+	inner := slices.Concat(oldBytes(0, 1, 0, 5, []byte("k"), []byte("a")), oldBytes(1, 1, 0, 6, nil, []byte(long)))
 	e := encoder{compression: CompressGzip}
-	wrapped, err := e.compress(nil, inner)
-	if err != nil {
-		t.Fatal(err)
+	wrapped, used, err := e.compress(nil, inner)
+	if err != nil || used != CompressGzip {
+		t.Fatal(used, err)
 	}
 	data := slices.Concat(oldBytes(7, 0, 0, 0, nil, []byte("zero")), oldBytes(9, 1, byte(CompressGzip), 6, nil, wrapped), oldBytes(10, 1, 0, 7, []byte(""), nil))
 	d := &decoder{next: 7, maxInflated: 1 << 10}
 	got, err := decodeAll(d, segment{data: data})
-	if want := []string{"7:zero", "8:a", "9:b", "10:"}; err != nil || !slices.Equal(got, want) || d.next != 11 {
+	if want := []string{"7:zero", "8:a", "9:" + long, "10:"}; err != nil || !slices.Equal(got, want) || d.next != 11 {
 		t.Errorf("got %v, next %d, %v; want %v", got, d.next, err, want)
 	}
 	data[len(data)-1] ^= 1
