@@ -65,6 +65,55 @@ func testStates(t *testing.T, open Open) {
 	}
 }
 
+// Units of a transaction are stored all or none, those of one key in order.
+func testGroup(t *testing.T, open Open) {
+	s, ctx := open(t)[0], t.Context()
+	unit := func(partition int32, key string, revision uint64, state string, handled ...string) durable.Unit {
+		return durable.Unit{
+			Scope: durable.Scope{Group: "g", Topic: "t", Partition: partition}, Token: 1, Key: key, Revision: revision, Version: 1,
+			State: []byte(state), Handled: handled,
+		}
+	}
+	for partition := range int32(2) {
+		if _, err := s.States.Acquire(ctx, unit(partition, "", 0, "").Scope); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := s.States.Commit(ctx, []durable.Unit{
+		unit(0, "a", 0, "first", "1", "2"), unit(1, "b", 0, "b", "3"), unit(0, "a", 1, "second", "4"), unit(1, "c", 0, "", "5"), unit(0, "a", 2, "third"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := func(key string, revision uint64, state string) {
+		t.Helper()
+		if r, err := s.States.Load(ctx, unit(0, "", 0, "").Scope, key); err != nil || r.Revision != revision || string(r.State) != state {
+			t.Errorf("%s is %+v, %v; want revision %d of %q", key, r, err, revision, state)
+		}
+	}
+	is("a", 3, "third")
+	is("b", 1, "b")
+	is("c", 1, "")
+	good := []durable.Unit{unit(0, "a", 3, "no", "6"), unit(1, "d", 0, "no", "7")}
+	if err := s.States.Commit(ctx, append(good, unit(1, "b", 4, "no", "8"))); !errors.Is(err, durable.ErrConflict) {
+		t.Errorf("one of another revision: %v", err)
+	}
+	var repeated *durable.DuplicateError
+	if err := s.States.Commit(ctx, append(good, unit(1, "b", 1, "no", "5", "1", "9"))); !errors.As(err, &repeated) || !slices.Equal(repeated.IDs, []string{"1", "5"}) {
+		t.Errorf("one with repeats: %v", err)
+	}
+	var fenced *durable.FencedError
+	other := unit(2, "e", 0, "no", "10")
+	if err := s.States.Commit(ctx, append(good, other)); !errors.As(err, &fenced) || fenced.Scope != other.Scope {
+		t.Errorf("one of a scope that nobody has acquired: %v", err)
+	}
+	is("a", 3, "third")
+	is("d", 0, "")
+	if err := s.States.Commit(ctx, good); err != nil {
+		t.Errorf("after these, without the others: %v", err)
+	}
+}
+
 // A handler's own writes are stored with the state, or not at all.
 func testCommitTx(t *testing.T, open Open) {
 	s, ctx := open(t)[0], t.Context()

@@ -72,6 +72,7 @@ func Run(t *testing.T, open Open) {
 		{"Inbox", testInbox},
 		{"Offsets", testOffsets},
 		{"States", testStates},
+		{"Group", testGroup},
 		{"CommitTx", testCommitTx},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open) })

@@ -1,12 +1,10 @@
 package postgres
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -60,27 +58,49 @@ func (s *Store) Each(ctx context.Context, group, topic string, f func(key string
 	return rows.Err()
 }
 
-// Commit implements durable.Store, in three round trips.
+// Commit implements durable.Store, in two round trips.
 func (s *Store) Commit(ctx context.Context, units []durable.Unit) error {
 	if len(units) == 0 {
 		return s.pool.Ping(ctx)
 	}
 	batch := &pgx.Batch{}
+	batch.Queue(`BEGIN`)
+	PlanByIndex(batch)
 	queueTokens(batch, units)
 	queueHandled(batch, units)
+	queueStates(batch, units)
 	var messages []brokers.Message
 	for i := range units {
-		queueState(batch, &units[i])
 		messages = append(messages, units[i].Messages...)
 	}
 	if err := s.Queue(batch, messages...); err != nil {
 		return err
 	}
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return tx.SendBatch(ctx, batch).Close() })
-	if err == nil && len(messages) > 0 {
+	if err := s.commit(ctx, batch); err != nil {
+		return s.repeated(ctx, err, units)
+	}
+	if len(messages) > 0 {
 		s.Wake()
 	}
-	return err
+	return nil
+}
+
+// commit sends a batch that begins a transaction, and ends it once what the batch
+// has read was found right.
+func (s *Store) commit(ctx context.Context, batch *pgx.Batch) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("postgres: commit: %w", err)
+	}
+	defer conn.Release() // it closes a connection with a transaction that is not over
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		_, _ = conn.Exec(ctx, `ROLLBACK`) // err tells
+		return err
+	}
+	if _, err := conn.Exec(ctx, `COMMIT`); err != nil {
+		return fmt.Errorf("postgres: commit: %w", err)
+	}
+	return nil
 }
 
 // CommitTx implements durable.TxStore. The transaction is a pgx.Tx.
@@ -95,121 +115,21 @@ func (s *Store) CommitTx(ctx context.Context, u durable.Unit, f func(tx any, u *
 		if err := f(tx, &u); err != nil {
 			return err
 		}
-		queueState(last, &u)
+		PlanByIndex(last) // what f asks is planned as usual
+		queueStates(last, []durable.Unit{u})
 		if err := s.Queue(last, u.Messages...); err != nil {
 			return err
 		}
 		return tx.SendBatch(ctx, last).Close()
 	})
-	if err == nil && len(u.Messages) > 0 {
+	if err != nil {
+		return s.repeated(ctx, err, []durable.Unit{u})
+	}
+	if len(u.Messages) > 0 {
 		s.Wake()
 	}
-	return err
+	return nil
 }
 
 // TxType implements durable.TxStore.
 func (s *Store) TxType() reflect.Type { return reflect.TypeFor[pgx.Tx]() }
-
-// queueTokens checks the owners, and keeps them until the commit.
-func queueTokens(batch *pgx.Batch, units []durable.Unit) {
-	tokens := make(map[durable.Scope]uint64)
-	var scopes []durable.Scope
-	for i := range units {
-		u := &units[i]
-		if _, ok := tokens[u.Scope]; !ok {
-			scopes = append(scopes, u.Scope)
-		}
-		tokens[u.Scope] = u.Token
-	}
-	slices.SortFunc(scopes, func(a, b durable.Scope) int { // all lock in one order
-		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
-	})
-	for _, scope := range scopes {
-		batch.Queue(`SELECT token FROM troupe_scopes WHERE consumer = $1 AND topic = $2 AND part = $3 FOR SHARE`,
-			scope.Group, scope.Topic, scope.Partition).QueryRow(func(row pgx.Row) error {
-			var token uint64
-			if err := row.Scan(&token); err != nil && !errors.Is(err, pgx.ErrNoRows) {
-				return fmt.Errorf("postgres: token of %v: %w", scope, err)
-			}
-			if token != tokens[scope] {
-				return &durable.FencedError{Scope: scope}
-			}
-			return nil
-		})
-	}
-}
-
-// queueHandled records the messages. Those that were are not returned.
-func queueHandled(batch *pgx.Batch, units []durable.Unit) {
-	byGroup := make(map[string]map[string]bool)
-	for i := range units {
-		group := units[i].Scope.Group
-		for _, id := range units[i].Handled {
-			if byGroup[group] == nil {
-				byGroup[group] = make(map[string]bool)
-			}
-			byGroup[group][id] = true
-		}
-	}
-	groups := make([]string, 0, len(byGroup))
-	for group := range byGroup {
-		groups = append(groups, group)
-	}
-	slices.Sort(groups)
-	for _, group := range groups {
-		queueGroup(batch, group, byGroup[group])
-	}
-}
-
-func queueGroup(batch *pgx.Batch, group string, missing map[string]bool) {
-	ids := make([][]byte, 0, len(missing))
-	for id := range missing {
-		ids = append(ids, []byte(id))
-	}
-	slices.SortFunc(ids, slices.Compare) // all lock in one order
-	batch.Queue(`INSERT INTO troupe_inbox (consumer, id) SELECT $1, i FROM unnest($2::bytea[]) i ON CONFLICT DO NOTHING RETURNING id`,
-		group, ids).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			var id []byte
-			if err := rows.Scan(&id); err != nil {
-				return fmt.Errorf("postgres: inbox of %q: %w", group, err)
-			}
-			delete(missing, string(id))
-		}
-		if err := rows.Err(); err != nil {
-			return fmt.Errorf("postgres: inbox of %q: %w", group, err)
-		}
-		if len(missing) == 0 {
-			return nil
-		}
-		known := make([]string, 0, len(missing))
-		for id := range missing {
-			known = append(known, id)
-		}
-		slices.Sort(known)
-		return &durable.DuplicateError{Group: group, IDs: known}
-	})
-}
-
-func queueState(batch *pgx.Batch, u *durable.Unit) {
-	state := u.State
-	if state == nil {
-		state = []byte{}
-	}
-	query := `INSERT INTO troupe_states (consumer, topic, key, revision, version, state) SELECT $1, $2, $3, 1, $4, $5 WHERE $6::bigint = 0
-		ON CONFLICT DO NOTHING`
-	if u.Revision > 0 {
-		query = `UPDATE troupe_states SET revision = revision + 1, version = $4, state = $5
-			WHERE consumer = $1 AND topic = $2 AND key = $3 AND revision = $6::bigint`
-	}
-	batch.Queue(query, u.Scope.Group, u.Scope.Topic, []byte(u.Key), u.Version, state, u.Revision).Query(func(rows pgx.Rows) error {
-		rows.Close()
-		if err := rows.Err(); err != nil {
-			return fmt.Errorf("postgres: write %q of %v: %w", u.Key, u.Scope, err)
-		}
-		if rows.CommandTag().RowsAffected() != 1 {
-			return fmt.Errorf("%w: key %q of %v is not at revision %d", durable.ErrConflict, u.Key, u.Scope, u.Revision)
-		}
-		return nil
-	})
-}
