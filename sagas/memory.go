@@ -101,6 +101,9 @@ func (m *Memory) forget(definition, message string) {
 	m.early = slices.DeleteFunc(m.early, func(e Early) bool { return e.Definition == definition && e.Message.ID == message })
 }
 
+// Writers implements [Store].
+func (*Memory) Writers() int { return 1 }
+
 // Load implements [Store].
 func (m *Memory) Load(_ context.Context, definition, id string) (Record, error) {
 	m.mu.Lock()

@@ -194,6 +194,7 @@ func Open[S any](ctx context.Context, cfg Config[S]) (*Runner[S], error) {
 	}
 	r.ctx, r.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	r.commits.store, r.commits.seat, r.commits.lost = cfg.Store, seat, r.fenced
+	r.commits.atOnce = min(maxAtOnce, cfg.Store.Writers())
 	if err := r.resume(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}

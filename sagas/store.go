@@ -112,6 +112,9 @@ type Store interface {
 	// another one that nothing was, or that the outcome is unknown: to commit the
 	// same units again is safe.
 	Commit(ctx context.Context, by Seat, units []Unit) (verdicts []error, err error)
+	// Writers is how many commits the store works on at the same time: 1 if they wait
+	// for each other. A runner has no more than 2 under way.
+	Writers() int
 	// Load returns an instance, or [ErrNotFound].
 	Load(ctx context.Context, definition, id string) (Record, error)
 	// List returns instances in the order of their ids.

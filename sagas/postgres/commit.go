@@ -7,50 +7,63 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/troupe-go/troupe/brokers"
+	outboxpostgres "github.com/troupe-go/troupe/outbox/postgres"
 	"github.com/troupe-go/troupe/sagas"
 )
 
-// planSQL has the plans for this transaction use the indexes, whatever the tables
-// hold: the statistics of a table that is being filled are always too old.
-const planSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-	set_config('enable_mergejoin', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true)`
-
 // commitSQL stores units, no two of one instance, and says whether the seat holds,
 // which units are no repeats, and which of those are stored. The seat is kept until
-// the commit, so that who takes it sees all that was committed.
-const commitSQL = `WITH seat AS MATERIALIZED (
+// the commit, so that who takes it sees all that was committed. What was begun is
+// found by its hash: to join it would take the square of the units, as hash joins are
+// off.
+const commitSQL = givenSQL + `, known AS MATERIALIZED (
+		SELECT g.n FROM given g JOIN troupe_saga_inbox i ON i.definition = g.definition AND i.message = g.handled
+	), fresh AS MATERIALIZED (
+		SELECT * FROM given WHERE CASE WHEN n IN (SELECT n FROM known) THEN false ELSE true END
+	)` + storedSQL + `, inbox AS (
+		INSERT INTO troupe_saga_inbox (definition, message, at) SELECT definition, handled, changed FROM stored WHERE handled IS NOT NULL
+	), early AS (
+		DELETE FROM troupe_saga_early e USING stored s WHERE s.handled IS NOT NULL AND e.definition = s.definition AND e.message = s.handled
+	)` + verdictSQL
+
+// commitLocalSQL is commitSQL for units that no message has led to, as those of
+// local steps: it leaves the inbox alone.
+const commitLocalSQL = givenSQL + `, fresh AS NOT MATERIALIZED (SELECT * FROM given)` + storedSQL + verdictSQL
+
+const (
+	givenSQL = `WITH seat AS MATERIALIZED (
 		SELECT epoch FROM troupe_saga_runners WHERE definition = $1 AND name = $2 FOR SHARE
 	), given AS MATERIALIZED (
 		SELECT * FROM unnest($4::text[], $5::bytea[], $6::integer[], $7::bigint[], $8::smallint[], $9::bytea[], $10::bytea[], $11::bigint[],
 			$12::timestamptz[], $13::timestamptz[], $14::timestamptz[], $15::text[], $16::timestamptz[], $17::bytea[], $18::bytea[]) WITH ORDINALITY
 			AS u (definition, id, version, revision, status, digest, instance, token, timer, deadline, due, owner, changed, entries, handled, n)
 		WHERE (SELECT epoch FROM seat) = $3
-	), fresh AS MATERIALIZED (
-		SELECT * FROM given g WHERE handled IS NULL
-			OR NOT EXISTS (SELECT 1 FROM troupe_saga_inbox i WHERE i.definition = g.definition AND i.message = g.handled)
-	), begun AS (
+	)`
+	storedSQL = `, begun AS (
 		INSERT INTO troupe_sagas (definition, id, version, revision, status, digest, instance, token, timer, deadline, due, wake, owner, changed)
 		SELECT definition, id, version, 1, status, digest, instance, token, timer, deadline, due, due, owner, changed FROM fresh WHERE revision = 0
 		ON CONFLICT DO NOTHING RETURNING definition, id
 	), moved AS (
 		UPDATE troupe_sagas s SET version = f.version, revision = s.revision + 1, status = f.status, instance = f.instance, token = f.token,
-			timer = f.timer, deadline = f.deadline, due = f.due, wake = least(s.wake, f.due), claimed = '-infinity', owner = f.owner, changed = f.changed
+			timer = f.timer, deadline = f.deadline, due = f.due, wake = CASE WHEN f.due IS NOT NULL THEN least(s.wake, f.due) END,
+			claimed = '-infinity', owner = f.owner, changed = f.changed
 		FROM fresh f WHERE f.revision > 0 AND s.definition = f.definition AND s.id = f.id AND s.revision = f.revision
-		RETURNING s.definition, s.id
+		RETURNING f.definition, f.id, f.revision, f.entries, f.handled, f.changed, f.n
 	), stored AS MATERIALIZED (
-		SELECT f.* FROM (SELECT * FROM begun UNION ALL SELECT * FROM moved) w JOIN fresh f ON f.definition = w.definition AND f.id = w.id
+		SELECT * FROM moved UNION ALL
+		SELECT definition, id, revision, entries, handled, changed, n FROM fresh
+		WHERE revision = 0 AND CASE WHEN (definition, id) IN (SELECT definition, id FROM begun) THEN true END
 	), logged AS (
 		INSERT INTO troupe_saga_log (definition, id, revision, entries)
 		SELECT definition, id, revision + 1, entries FROM stored WHERE entries IS NOT NULL
-	), inbox AS (
-		INSERT INTO troupe_saga_inbox (definition, message, at) SELECT definition, handled, changed FROM stored WHERE handled IS NOT NULL
-	), early AS (
-		DELETE FROM troupe_saga_early e USING stored s WHERE s.handled IS NOT NULL AND e.definition = s.definition AND e.message = s.handled
-	)
+	)`
+	verdictSQL = `
 	SELECT (SELECT epoch FROM seat) = $3, (SELECT array_agg(n) FROM fresh), (SELECT array_agg(n) FROM stored)`
+)
 
 // Commit implements sagas.Store.
 func (s *Store) Commit(ctx context.Context, by sagas.Seat, units []sagas.Unit) (verdicts []error, err error) {
@@ -68,7 +81,7 @@ func (s *Store) Commit(ctx context.Context, by sagas.Seat, units []sagas.Unit) (
 	if publishing {
 		batch.Queue(`BEGIN`)
 	}
-	batch.Queue(planSQL)
+	outboxpostgres.PlanByIndex(batch)
 	for _, set := range distinct(units) {
 		if err := queue(batch, by, units, set, verdicts); err != nil {
 			return nil, err
@@ -82,6 +95,9 @@ func (s *Store) Commit(ctx context.Context, by sagas.Seat, units []sagas.Unit) (
 	}
 	return verdicts, s.publish(ctx, conn, units, verdicts)
 }
+
+// Writers implements sagas.Store: each takes a connection of the pool.
+func (s *Store) Writers() int { return int(s.outbox.Pool().Stat().MaxConns()) }
 
 // publish ends the transaction, with what the units publish that are stored.
 func (s *Store) publish(ctx context.Context, conn *pgxpool.Conn, units []sagas.Unit, verdicts []error) error {
@@ -111,7 +127,7 @@ func distinct(units []sagas.Unit) (sets [][]int) {
 		message          bool
 	}
 	var set []int
-	seen := make(map[name]bool, 2*len(units))
+	seen := make(map[name]bool, len(units))
 	for i := range units {
 		u := &units[i]
 		instance, message := name{u.Record.Definition, u.Record.ID, false}, name{u.Record.Definition, u.Handled, true}
@@ -119,21 +135,37 @@ func distinct(units []sagas.Unit) (sets [][]int) {
 			sets, set = append(sets, set), nil
 			clear(seen)
 		}
-		seen[instance], seen[message] = true, true
+		seen[instance] = true
+		if u.Handled != "" {
+			seen[message] = true
+		}
 		set = append(set, i)
 	}
 	return append(sets, set)
 }
 
-// columnar are the arguments of commitSQL.
+// columnar are the arguments of commitSQL. The arrays are of types that pgx encodes
+// without reflection.
 type columnar struct {
 	definitions, owners           []string
-	ids, digests, instances       [][]byte
-	entries, handled              [][]byte
+	ids, digests, instances       pgtype.FlatArray[[]byte]
+	entries, handled              pgtype.FlatArray[[]byte]
 	versions                      []int32
 	revisions, tokens             []int64
 	statuses                      []int16
-	timers, deadlines, due, times []*time.Time
+	timers, deadlines, due, times pgtype.FlatArray[pgtype.Timestamptz]
+	replies                       bool // are among them
+}
+
+// columnsFor has room for n units.
+func columnsFor(n int) *columnar {
+	texts, wide, bytes, times := make([]string, 2*n), make([]int64, 2*n), make([][]byte, 5*n), make([]pgtype.Timestamptz, 4*n)
+	return &columnar{
+		definitions: texts[:0:n], owners: texts[n:n],
+		ids: bytes[:0:n], digests: bytes[n : n : 2*n], instances: bytes[2*n : 2*n : 3*n], entries: bytes[3*n : 3*n : 4*n], handled: bytes[4*n : 4*n],
+		versions: make([]int32, 0, n), statuses: make([]int16, 0, n), revisions: wide[:0:n], tokens: wide[n:n],
+		timers: times[:0:n], deadlines: times[n : n : 2*n], due: times[2*n : 2*n : 3*n], times: times[3*n : 3*n],
+	}
 }
 
 func (c *columnar) add(u *sagas.Unit) error {
@@ -155,18 +187,26 @@ func (c *columnar) add(u *sagas.Unit) error {
 	c.revisions, c.tokens = append(c.revisions, int64(r.Revision)), append(c.tokens, int64(r.Timer.Token))
 	c.timers, c.deadlines = append(c.timers, stamp(r.Timer.At)), append(c.deadlines, stamp(r.Deadline))
 	c.due, c.times = append(c.due, stamp(r.Due())), append(c.times, stamp(r.Changed))
+	c.replies = c.replies || u.Handled != ""
 	return nil
 }
 
+// stamp is a time as it is stored; null for none.
+func stamp(t time.Time) pgtype.Timestamptz { return pgtype.Timestamptz{Time: t, Valid: !t.IsZero()} }
+
 // queue stores a set of units, and gives them their verdicts.
 func queue(batch *pgx.Batch, by sagas.Seat, units []sagas.Unit, set []int, verdicts []error) error {
-	var c columnar
+	c := columnsFor(len(set))
 	for _, i := range set {
 		if err := c.add(&units[i]); err != nil {
 			return err
 		}
 	}
-	batch.Queue(commitSQL, by.Definition, by.Name, int64(by.Epoch), c.definitions, c.ids, c.versions, c.revisions, c.statuses, c.digests, c.instances,
+	query := commitLocalSQL
+	if c.replies {
+		query = commitSQL
+	}
+	batch.Queue(query, by.Definition, by.Name, int64(by.Epoch), c.definitions, c.ids, c.versions, c.revisions, c.statuses, c.digests, c.instances,
 		c.tokens, c.timers, c.deadlines, c.due, c.owners, c.times, c.entries, c.handled).QueryRow(func(row pgx.Row) error {
 		var holds *bool
 		var fresh, stored []int64

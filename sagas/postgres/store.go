@@ -59,14 +59,6 @@ func moment(t *time.Time) time.Time {
 	return t.UTC()
 }
 
-// stamp is a time as it is stored; nil for none.
-func stamp(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
-}
-
 // records reads rows of columns.
 func records(rows pgx.Rows, err error) ([]sagas.Record, error) {
 	if err != nil {

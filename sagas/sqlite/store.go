@@ -87,6 +87,9 @@ func (s *Store) Commit(ctx context.Context, by sagas.Seat, units []sagas.Unit) (
 	return verdicts, err
 }
 
+// Writers implements sagas.Store: SQLite has one.
+func (*Store) Writers() int { return 1 }
+
 func (s *Store) commit(ctx context.Context, tx *sql.Tx, u *sagas.Unit) (verdict, err error) {
 	r := &u.Record
 	if u.Handled != "" {
