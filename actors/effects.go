@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"slices"
 	"strconv"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -130,18 +129,14 @@ func (c *Context) encode(topic string, v any, opts []PublishOption) (brokers.Mes
 	return m, brokers.Check(&m, c.region.sub.cfg.Publisher.MaxMessageBytes)
 }
 
-// tracing are the headers of W3C Trace Context and Baggage, which say what a
-// message is a consequence of.
-var tracing = []string{"traceparent", "tracestate", "baggage"}
-
 // passOn adds to headers what middleware has the handling carry, and else the
 // trace of the message being handled.
 func (c *Context) passOn(headers brokers.Headers) brokers.Headers {
 	added := c.carried
-	if source := c.item.message; source != nil && len(source.Headers) > 0 {
-		for _, name := range tracing {
-			if v, ok := source.Headers.Get(name); ok && !carries(added, name) {
-				added = append(added[:len(added):len(added)], brokers.Header{Key: name, Value: slices.Clone(v)})
+	if source := c.item.message; source != nil {
+		for _, h := range source.Headers.Trace() {
+			if !carries(added, h.Key) {
+				added = append(added[:len(added):len(added)], h)
 			}
 		}
 	}

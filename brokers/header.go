@@ -60,6 +60,18 @@ func (h Headers) With(key string, value []byte) Headers {
 	return append(out, Header{Key: key, Value: value})
 }
 
+// Trace returns a copy of those of W3C Trace Context and Baggage, which say what a
+// message is a consequence of: traceparent, tracestate and baggage. It is nil if
+// there are none.
+func (h Headers) Trace() (trace Headers) {
+	for _, name := range [...]string{"traceparent", "tracestate", "baggage"} {
+		if v, ok := h.Get(name); ok {
+			trace = append(trace, Header{Key: name, Value: bytes.Clone(v)})
+		}
+	}
+	return trace
+}
+
 // Clone returns a deep copy; nil stays nil.
 func (h Headers) Clone() Headers {
 	if h == nil {

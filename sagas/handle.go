@@ -44,6 +44,9 @@ func (r *Runner[S]) Start(ctx context.Context, id string, state S) (*Handle[S], 
 	if !c.loaded {
 		c.def, c.record = r.latest, Record{Digest: digest(input)}
 		t := r.latest.Begin(id, state, time.Now())
+		if r.cfg.Trace != nil {
+			t.Instance.Trace = r.cfg.Trace(ctx, r.name, id)
+		}
 		u, err := r.unit(c, t, occasion{})
 		if err != nil {
 			return nil, err

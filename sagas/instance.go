@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/troupe-go/troupe/brokers"
 )
 
 // Status is how far an instance has come.
@@ -108,6 +110,8 @@ type Instance[S any] struct {
 	Queries int
 	// Token is the one of the timer that was set last.
 	Token uint64
+	// Trace are headers that all messages of the instance carry: see Config.Trace.
+	Trace brokers.Headers `json:",omitzero"`
 	// Began, and when it is cancelled if it has not passed its pivot.
 	Began, Deadline time.Time
 }

@@ -32,11 +32,14 @@ type Lifecycle struct {
 	Entry
 	// State is the instance's, after it.
 	State any
+	// Trace are the instance's headers of that name. An event of Config.Events has
+	// them as its own.
+	Trace brokers.Headers `json:"-"`
 }
 
 func (r *Runner[S]) lifecycle(u *Unit, i int, in Instance[S]) Lifecycle {
 	return Lifecycle{
-		Definition: in.Definition, ID: in.ID, Version: in.Version, Revision: u.Record.Revision + 1, Status: in.Status, Began: in.Began, Entry: u.Log[i], State: in.State,
+		Definition: in.Definition, ID: in.ID, Version: in.Version, Revision: u.Record.Revision + 1, Status: in.Status, Began: in.Began, Entry: u.Log[i], State: in.State, Trace: in.Trace,
 	}
 }
 
@@ -44,7 +47,7 @@ func (r *Runner[S]) lifecycle(u *Unit, i int, in Instance[S]) Lifecycle {
 // that led to nothing, as a dead letter.
 func (r *Runner[S]) publish(u *Unit, t Transition[S], o occasion) error {
 	for i := range t.Commands {
-		m, err := r.command(&t.Commands[i], t.Instance.Token)
+		m, err := r.command(&t.Commands[i], &t.Instance)
 		if err != nil {
 			return err
 		}
@@ -59,7 +62,7 @@ func (r *Runner[S]) publish(u *Unit, t Transition[S], o occasion) error {
 			u.Messages = append(u.Messages, brokers.Message{
 				Topic: r.cfg.Events, Key: []byte(t.Instance.ID), Payload: payload, ContentType: "application/json", Time: u.Log[i].At,
 				ID:      fmt.Sprintf("%s/%s/%d/%d", t.Instance.Definition, t.Instance.ID, u.Record.Revision+1, i),
-				Headers: brokers.Headers{{Key: "type", Value: []byte(u.Log[i].What)}},
+				Headers: append(brokers.Headers{{Key: "type", Value: []byte(u.Log[i].What)}}, t.Instance.Trace...),
 			})
 		}
 	}
@@ -71,17 +74,20 @@ func (r *Runner[S]) publish(u *Unit, t Transition[S], o occasion) error {
 }
 
 // command is a message whose id is that of the attempt.
-func (r *Runner[S]) command(c *Message, token uint64) (brokers.Message, error) {
+func (r *Runner[S]) command(c *Message, in *Instance[S]) (brokers.Message, error) {
 	payload, err := json.Marshal(c.Body)
 	if err != nil {
 		return brokers.Message{}, fmt.Errorf("sagas: encode the command %s: %w", c.IdempotencyKey, err)
 	}
 	m := brokers.Message{
 		Topic: c.Topic, Key: c.Key, Payload: payload, ContentType: "application/json", Headers: c.Headers,
-		ID: fmt.Sprintf("%s#%d", c.IdempotencyKey, token), CorrelationID: c.IdempotencyKey, ReplyTo: r.cfg.Replies,
+		ID: fmt.Sprintf("%s#%d", c.IdempotencyKey, in.Token), CorrelationID: c.IdempotencyKey, ReplyTo: r.cfg.Replies,
 	}
 	if c.Type != "" {
 		m.Headers = m.Headers.With("type", []byte(c.Type))
+	}
+	for _, h := range in.Trace {
+		m.Headers = m.Headers.With(h.Key, h.Value)
 	}
 	return m, nil
 }
@@ -98,7 +104,8 @@ func (r *Runner[S]) deadLetter(m *brokers.Message, reason string) brokers.Messag
 
 // Answer is a participant's reply to a command, for it to publish in the
 // transaction of what it did. Its CorrelationID, which is the same for each
-// attempt, tells the participant a repeat; a repeat is answered again.
+// attempt, tells the participant a repeat; a repeat is answered again. The reply is
+// of the command's trace.
 func Answer(command *brokers.Message, result Result, reason string, body any) (brokers.Message, error) {
 	_, id, _, _, ok := ParseKey(command.CorrelationID)
 	if !ok || command.ReplyTo == "" {
@@ -106,7 +113,7 @@ func Answer(command *brokers.Message, result Result, reason string, body any) (b
 	}
 	m := brokers.Message{
 		Topic: command.ReplyTo, Key: []byte(id), ID: command.ID + ">", CorrelationID: command.CorrelationID, ContentType: "application/json",
-		Headers: brokers.Headers{{Key: headerResult, Value: []byte(result.String())}},
+		Headers: append(brokers.Headers{{Key: headerResult, Value: []byte(result.String())}}, command.Headers.Trace()...),
 	}
 	if reason != "" {
 		m.Headers = m.Headers.With(headerReason, []byte(reason))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/troupe-go/troupe/brokers"
 )
 
 // ErrConfig is wrapped by errors of [Open], which name the field.
@@ -60,6 +62,11 @@ type Config[S any] struct {
 	// Observe is told the same after each commit. It must be quick. Defaults to
 	// none.
 	Observe func(Lifecycle)
+	// Trace is asked by Start, whose ctx it is given, for the headers that have the
+	// commands, the replies made by [Answer] and the Events of an instance belong
+	// to one trace. It may be called concurrently, and for a start that is none as
+	// the id was started before. Defaults to none.
+	Trace func(ctx context.Context, definition, id string) brokers.Headers
 	// MaxEarly is how many replies are kept that come before their instance was
 	// started, and EarlyFor how long. Default to 10,000 and 5 min.
 	MaxEarly int
