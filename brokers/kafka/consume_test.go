@@ -2,11 +2,13 @@ package kafka_test
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -110,6 +112,44 @@ func TestSettledAboveGapIsNotRepeated(t *testing.T) {
 	closeAll(t, p, next)
 	if at := position(t, topic, topic); at != 6 {
 		t.Errorf("the group's position is %d; want 6, above all that was settled", at)
+	}
+}
+
+// Batches are read in all compressions, snappy also as Java's clients frame it.
+func TestCompressedIsRead(t *testing.T) {
+	t.Parallel()
+	b := openQuick(t, nil)
+	topic := newTopic(t, b, 1)
+	text := strings.Repeat("worth compressing, ", 50)
+	for _, codec := range []kgo.CompressionCodec{
+		kgo.NoCompression(), kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression(),
+	} {
+		c := reader(t, kgo.ProducerBatchCompression(codec))
+		if err := c.ProduceSync(within(t), &kgo.Record{Topic: topic, Value: []byte(text)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	transport := &kafkago.Transport{} // the shared one would keep its connections
+	defer transport.CloseIdleConnections()
+	framed := &kafkago.Writer{
+		Addr: kafkago.TCP(seeds(serverURL(t, "TEST_KAFKA_URL"))...), Transport: transport,
+		Topic: topic, BatchSize: 1, Compression: kafkago.Snappy,
+	}
+	ok(t, framed.WriteMessages(within(t), kafkago.Message{Value: []byte(text)}))
+	ok(t, framed.Close())
+	used := map[uint8]int{}
+	for _, r := range readAll(t, topic, 6) {
+		used[r.Attrs.CompressionType()]++
+	}
+	if want := map[uint8]int{0: 1, 1: 1, 2: 2, 3: 1, 4: 1}; !maps.Equal(used, want) {
+		t.Fatalf("records by their compression: %v; want %v", used, want)
+	}
+	sub := subscribe(t, b, brokers.SubscriptionConfig{Group: topic, Topics: []string{topic}})
+	got, _ := fetch(t, accept(t, sub), 6)
+	for i := range got {
+		if got[i] != text {
+			t.Errorf("message %d is %q", i, got[i])
+		}
 	}
 }
 

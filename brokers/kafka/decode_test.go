@@ -27,6 +27,9 @@ func batchOf(t testing.TB, base int64, head batchHead, c Compression, payloads .
 	if err != nil {
 		t.Fatal(err)
 	}
+	if used := Compression(b[batchAttributesAt+1] & attributeCompression); used != c {
+		t.Fatalf("compression %d of %q; want %d", used, payloads, c)
+	}
 	binary.BigEndian.PutUint64(b, uint64(base))
 	return b
 }
@@ -58,6 +61,7 @@ func decodeAll(d *decoder, s segment) (got []string, err error) {
 }
 
 func TestDecode(t *testing.T) {
+	long := strings.Repeat("worth compressing, ", 20)
 	plain := batchHead{producer: noProducer, sequence: -1}
 	by := func(id int64) batchHead {
 		return batchHead{producer: producer{id, 0}, sequence: 0, transactional: true}
@@ -80,20 +84,20 @@ func TestDecode(t *testing.T) {
 		next        int64
 	}{
 		{name: "in the midst of a batch", from: 11, data: [][]byte{batchOf(t, 10, plain, CompressNone, "a", "b", "c")}, want: []string{"11:b", "12:c"}, next: 13},
-		{name: "offsets that are no more", from: 5, data: [][]byte{batchOf(t, 10, plain, CompressGzip, "a"), batchOf(t, 15, plain, CompressZstd, "b")}, want: []string{"10:a", "15:b"}, next: 16},
+		{name: "offsets that are no more", from: 5, data: [][]byte{batchOf(t, 10, plain, CompressGzip, long), batchOf(t, 15, plain, CompressZstd, long)}, want: []string{"10:" + long, "15:" + long}, next: 16},
 		{name: "a batch that compaction emptied", from: 20, data: [][]byte{empty}, next: 25},
 		{name: "cut short", from: 30, data: [][]byte{whole, whole[:40]}, want: []string{"30:a", "31:b"}, next: 32},
 		{name: "read before", from: 32, data: [][]byte{whole}, next: 32},
 		{
 			name: "one of two transactions is aborted", from: 0, data: [][]byte{
 				batchOf(t, 0, by(1), CompressNone, "no"), batchOf(t, 1, by(2), CompressNone, "yes"),
-				control(t, 2, 1, false), batchOf(t, 3, by(1), CompressLZ4, "again"), control(t, 4, 2, true),
+				control(t, 2, 1, false), batchOf(t, 3, by(1), CompressLZ4, long), control(t, 4, 2, true),
 			},
-			aborted: []abortedTransaction{{1, 0}}, want: []string{"1:yes", "3:again"}, next: 5,
+			aborted: []abortedTransaction{{1, 0}}, want: []string{"1:yes", "3:" + long}, next: 5,
 		},
 		{
-			name: "aborted, and asked for", uncommitted: true, data: [][]byte{batchOf(t, 0, by(1), CompressSnappy, "no"), control(t, 1, 1, false)},
-			aborted: []abortedTransaction{{1, 0}}, want: []string{"0:no"}, next: 2,
+			name: "aborted, and asked for", uncommitted: true, data: [][]byte{batchOf(t, 0, by(1), CompressSnappy, long), control(t, 1, 1, false)},
+			aborted: []abortedTransaction{{1, 0}}, want: []string{"0:" + long}, next: 2,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -126,6 +130,40 @@ func TestDecodeFaults(t *testing.T) {
 				t.Errorf("got %v, next %d, %v; want the first, and %v", got, d.next, err, c.want)
 			}
 		})
+	}
+}
+
+// Decoding allocates for a batch, and not for its records.
+func TestDecodeAllocates(t *testing.T) {
+	const n = 1000
+	msgs := make([]brokers.Message, n)
+	for i := range msgs {
+		msgs[i] = brokers.Message{Key: []byte("key"), Payload: manyBytes}
+	}
+	for c := CompressNone; c <= CompressZstd; c++ {
+		e := encoder{compression: c}
+		b, err := e.appendBatch(nil, batchHead{producer: noProducer, sequence: -1}, n, func(i int) *brokers.Message { return &msgs[i] }, time.UnixMilli(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &decoder{maxInflated: 1 << 30}
+		var m brokers.Message
+		read := 0
+		all := func() {
+			d.next = 0
+			d.load(segment{data: b, records: n})
+			for more := true; more; read++ {
+				if more, err = d.read(&m); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if got := testing.AllocsPerRun(10, all) / n; got > 0.1 {
+			t.Errorf("compression %d: %.3f allocations for a record", c, got)
+		}
+		if runs := 11; read != runs*(n+1) {
+			t.Errorf("compression %d: %d reads; want %d", c, read, runs*(n+1))
+		}
 	}
 }
 
