@@ -247,8 +247,11 @@ func (s *Subscription) validate(fault func(field, format string, args ...any)) {
 	if s.OnOverflow > OverflowDeadLetterKey {
 		fault("OnOverflow", "%d is none of the constants", s.OnOverflow)
 	}
-	if s.OnOverflow == OverflowDeadLetterKey && s.Policy.DeadLetter == "" {
-		fault("OnOverflow", "OverflowDeadLetterKey needs Policy.DeadLetter")
+	if s.OnOverflow == OverflowDeadLetterKey && !s.Policy.Buries() {
+		fault("OnOverflow", "OverflowDeadLetterKey needs Policy.DeadLetter, or Policy.Reject")
+	}
+	if s.Policy.Reject && s.Broker != nil && !s.Broker.Features().Rejection {
+		fault("Policy", "Reject: the %s broker dead-letters nothing by itself", s.Broker.Name())
 	}
 	if s.Unordered && s.Broker != nil && !s.Broker.Features().Competing {
 		fault("Unordered", "the %s broker has no competing consumers", s.Broker.Name())

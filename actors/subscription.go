@@ -81,7 +81,7 @@ func (s *subscription) run(ctx context.Context) error {
 	source, err := s.cfg.Broker.Subscribe(ctx, brokers.SubscriptionConfig{
 		Group: s.cfg.Group, Topics: s.cfg.Topics, Mode: mode, Start: s.cfg.Start,
 		MaxUnsettled: s.cfg.MaxInFlight + s.cfg.MaxParked,
-		DrainTimeout: s.sys.cfg.DrainTimeout + 2*drainGrace,
+		DrainTimeout: s.sys.cfg.DrainTimeout + 2*drainGrace, Rejects: s.cfg.Policy.Reject,
 
 		Transactional: s.cfg.Transactional, MaxStaged: s.cfg.MaxStaged, MaxStagedBytes: s.cfg.MaxStagedBytes,
 	})

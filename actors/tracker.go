@@ -19,6 +19,7 @@ type tracker struct {
 	mark         int64   // the low-water mark: all up to here is settled
 	acked        int64   // the mark that was last taken
 	fresh        []int64 // settled above the mark since the last take
+	rejected     []int64 // of those settled since the last take
 }
 
 func newTracker() *tracker {
@@ -64,6 +65,15 @@ func (t *tracker) settle(place uint64) bool {
 	return true
 }
 
+// reject is settle for a message that the broker is to dead-letter.
+func (t *tracker) reject(place uint64) bool {
+	if !t.settle(place) {
+		return false
+	}
+	t.rejected = append(t.rejected, int64(t.ring[place&uint64(len(t.ring)-1)]>>1))
+	return true
+}
+
 // advance moves the mark over the settled prefix, whose first message was
 // settled just now and never counted as above.
 func (t *tracker) advance() {
@@ -86,7 +96,8 @@ func (t *tracker) take() (ack brokers.Ack, ok bool) {
 		}
 	}
 	ok = t.mark != t.acked || len(above) > 0
-	ack = brokers.Ack{UpTo: t.mark}
+	ack = brokers.Ack{UpTo: t.mark, Rejected: t.rejected}
+	t.rejected = nil
 	if len(above) > 0 {
 		ack.Above, t.fresh = above, nil
 	} else {

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -20,6 +21,7 @@ func TestTrackerAgainstModel(t *testing.T) {
 			tr     = newTracker()
 			model  []entry
 			told   = map[int64]bool{} // acknowledged singly
+			reject = map[int64]bool{} // and not told yet
 			mark   = brokers.NoOffset // acknowledged as a prefix
 			offset = rapid.Int64Range(0, 5).Draw(t, "first offset")
 			prefix = func() (n int) {
@@ -50,7 +52,12 @@ func TestTrackerAgainstModel(t *testing.T) {
 				}
 				for range rapid.IntRange(1, 50).Draw(t, "n") {
 					i := rapid.IntRange(0, len(model)-1).Draw(t, "which")
-					if tr.settle(uint64(i)) == model[i].settled {
+					settle := tr.settle
+					if rapid.Bool().Draw(t, "reject") {
+						settle = tr.reject
+						reject[model[i].offset] = reject[model[i].offset] || !model[i].settled
+					}
+					if settle(uint64(i)) == model[i].settled {
 						t.Fatalf("settle(%d) was taken, though settled was %v", i, model[i].settled)
 					}
 					model[i].settled = true
@@ -65,6 +72,11 @@ func TestTrackerAgainstModel(t *testing.T) {
 					t.Fatalf("nothing to take, and yet %+v after %d", ack, mark)
 				}
 				mark = ack.UpTo
+				maps.DeleteFunc(reject, func(_ int64, is bool) bool { return !is })
+				if got := slices.Sorted(slices.Values(ack.Rejected)); !slices.Equal(got, slices.Sorted(maps.Keys(reject))) {
+					t.Fatalf("rejected %v; want %v", got, reject)
+				}
+				clear(reject)
 				for _, o := range ack.Above {
 					if told[o] || o <= mark {
 						t.Fatalf("offset %d told twice, or below the mark %d", o, mark)

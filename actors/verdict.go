@@ -68,7 +68,7 @@ func (r *region) apply(t *turn, now int64) (after func()) {
 	case supervision.Park:
 		r.park(t, now)
 	case supervision.DeadLetter:
-		return r.bury(t)
+		return r.bury(t, now)
 	case supervision.Discard:
 		r.discard(t, now)
 	case supervision.Suspend:
@@ -172,10 +172,13 @@ func (r *region) discard(t *turn, now int64) {
 
 // bury sends the head to the dead-letter topic. The key starts nothing until the
 // broker has confirmed it.
-func (r *region) bury(t *turn) (after func()) {
+func (r *region) bury(t *turn, now int64) (after func()) {
 	if r.stager != nil {
 		r.buryStaged(t)
 		return nil
+	}
+	if r.sub.cfg.Policy.Reject {
+		return r.reject(t, now)
 	}
 	c := t.cell
 	it := r.sched.pop(c)
@@ -187,6 +190,19 @@ func (r *region) bury(t *turn) (after func()) {
 	d.buried = r.deadLettered(it, t)
 	d.brief = &brief
 	return func() { d.send() }
+}
+
+// reject leaves the head to the broker's own dead-letter exchange. Nothing confirms
+// that, so the key goes on.
+func (r *region) reject(t *turn, now int64) (after func()) {
+	it := r.sched.pop(t.cell)
+	if r.track.reject(it.place) {
+		r.settled(1, int(it.size))
+	}
+	t.cell.mend(&r.timers)
+	r.sched.finish(t.cell, now)
+	buried := r.deadLettered(it, t)
+	return func() { r.tellBuried(buried) }
 }
 
 // deadLetters makes the letter of a message, and one with less about the failure.

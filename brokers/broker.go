@@ -82,6 +82,9 @@ type Features struct {
 	TTL, Priority bool
 	// RequestReply: the broker implements [Requests].
 	RequestReply bool
+	// Rejection: subscriptions can have Rejects, as the broker itself dead-letters
+	// what is rejected.
+	Rejection bool
 	// MaxUnacknowledged is the longest a message may stay unsettled before the
 	// broker takes the partition away, counted from when the driver has it,
 	// fetched or not; 0 is for ever. Parking ends at half of it.

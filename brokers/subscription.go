@@ -62,6 +62,11 @@ type SubscriptionConfig struct {
 	// and to 100 ms where that is a transaction, which consumers wait for.
 	AckInterval time.Duration
 
+	// Rejects allows Ack.Rejected. It needs Features.Rejection, and a place where the
+	// broker puts what is rejected: one that would drop it is refused, by Subscribe
+	// or, if that shows later, by Accept. Defaults to false.
+	Rejects bool
+
 	// Transactional makes each partition a [Stager]. It needs
 	// Features.Transactions and ModeOrdered. Defaults to false.
 	Transactional bool
@@ -174,4 +179,9 @@ type Ack struct {
 	// order; UpTo may pass them later. Brokers without individual acknowledgements
 	// may ignore them, or keep them as a hint that spares repeats.
 	Above []int64
+	// Rejected are those of the messages settled since the last Ack, by UpTo or in
+	// Above, that the broker is to dead-letter itself: it needs
+	// SubscriptionConfig.Rejects. It is told of them before anything else is
+	// acknowledged. A message whose rejection did not reach it is delivered again.
+	Rejected []int64
 }

@@ -63,6 +63,8 @@ func (c *SubscriptionConfig) check(f Features) error {
 		return invalid(at+"Transactional", "goes with ModeOrdered")
 	case c.Transactional && !f.Transactions:
 		return fmt.Errorf("%w: SubscriptionConfig.Transactional", ErrUnsupported)
+	case c.Rejects && !f.Rejection:
+		return fmt.Errorf("%w: SubscriptionConfig.Rejects", ErrUnsupported)
 	case c.Mode == ModeCompeting && !f.Competing:
 		return fmt.Errorf("%w: SubscriptionConfig.Mode ModeCompeting", ErrUnsupported)
 	}

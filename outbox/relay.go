@@ -91,6 +91,9 @@ func NewRelay(cfg Config) (*Relay, error) {
 	if err := cfg.Policy.Validate(); err != nil {
 		return nil, configFault("Policy: %w", err)
 	}
+	if cfg.Policy.Reject {
+		return nil, configFault("Policy: Reject: a row is rejected by nobody; name a DeadLetter")
+	}
 	return &Relay{cfg: cfg, log: cfg.Logger, held: make(map[int64]*held)}, nil
 }
 

@@ -107,6 +107,9 @@ func (s *Step[S]) validate(refuse func(string, ...any)) {
 	if err := s.UndoPolicy.Validate(); err != nil {
 		refuse("UndoPolicy: %v", err)
 	}
+	if s.Policy.Reject || s.UndoPolicy.Reject {
+		refuse("Policy or UndoPolicy: Reject: a step is no message that a broker could have back")
+	}
 }
 
 // validateName keeps idempotency keys readable.

@@ -58,7 +58,7 @@ func ExamplePolicy_Validate() {
 	fmt.Println(policy.Validate())
 	// Output:
 	// supervision: invalid policy: Timeout: -1s is negative
-	// supervision: invalid policy: Rules[0]: (on "no such product": dead-letter) needs the field DeadLetter
+	// supervision: invalid policy: Rules[0]: (on "no such product": dead-letter) needs the field DeadLetter, or Reject
 }
 
 // A handler that knows more than the policy marks its error.

@@ -30,9 +30,16 @@ type Policy struct {
 	// Timeout ends the handler's context after that time, per attempt. Defaults
 	// to none.
 	Timeout time.Duration
-	// DeadLetter is the topic of dead letters; without one, messages that
-	// cannot be handled are parked. Defaults to none.
+	// DeadLetter is the topic of dead letters; without one, and without Reject,
+	// messages that cannot be handled are parked. Defaults to none.
 	DeadLetter string
+	// Reject dead-letters by rejecting the message to the broker's own dead-letter
+	// exchange, instead of publishing to DeadLetter, which is then empty. It is for
+	// brokers with Features.Rejection, and for those who keep what their queues do: a
+	// message lies there as it was published, with what the broker says of its death,
+	// and without this policy's reasons, which are told by event and log alone. The
+	// broker confirms nothing: how safe it is lies with the queue. Defaults to false.
+	Reject bool
 	// Rules judge by error; the first that matches wins. Defaults to none.
 	Rules []Rule
 	// OnError judges before the Rules; false leaves the failure to them. It
@@ -61,6 +68,9 @@ func (p Policy) Validate() error {
 	if err := validateBackoff(p.Backoff); err != nil {
 		refuse("Backoff", "%v", err)
 	}
+	if p.Reject && p.DeadLetter != "" {
+		refuse("Reject", "goes instead of DeadLetter, which is %q", p.DeadLetter)
+	}
 	for i := range p.Rules {
 		if err := p.validateRule(&p.Rules[i]); err != nil {
 			refuse(fmt.Sprintf("Rules[%d]", i), "%v", err)
@@ -76,8 +86,8 @@ func (p *Policy) validateRule(r *Rule) error {
 		return errors.New("is empty: make it with On, OnType or OnFunc")
 	case r.condition.match == nil:
 		return fmt.Errorf("(%v) matches no error", r)
-	case r.action.kind == DeadLetter && p.DeadLetter == "":
-		return fmt.Errorf("(%v) needs the field DeadLetter", r)
+	case r.action.kind == DeadLetter && !p.Buries():
+		return fmt.Errorf("(%v) needs the field DeadLetter, or Reject", r)
 	}
 	if err := validateBackoff(r.action.backoff); err != nil {
 		return fmt.Errorf("(%v) %w", r, err)
@@ -98,8 +108,8 @@ func validateBackoff(b Backoff) error {
 // equal verdicts, and different messages are spread. The order in which it asks
 // is in the package comment.
 //
-// A DeadLetter verdict is given only where Policy.DeadLetter is set; without
-// it, the message is parked instead.
+// A DeadLetter verdict is given only where the policy Buries; elsewhere the message
+// is parked instead.
 func (p Policy) Decide(f Failure) Verdict {
 	if f.givenBack() {
 		return Verdict{Kind: GiveBack, Reason: "called off"}
@@ -159,9 +169,12 @@ func (p *Policy) retry(a *action, f *Failure) Verdict {
 	return v
 }
 
+// Buries says whether there is a place for dead letters: DeadLetter or Reject is set.
+func (p *Policy) Buries() bool { return p.DeadLetter != "" || p.Reject }
+
 // giveUp ends the retries without losing the message.
 func (p *Policy) giveUp(reason string) Verdict {
-	if p.DeadLetter == "" {
+	if !p.Buries() {
 		return p.park(reason + "; no dead-letter topic")
 	}
 	return Verdict{Kind: DeadLetter, Reason: reason}

@@ -197,7 +197,7 @@ func TestValidate(t *testing.T) {
 	}
 	want := `supervision: invalid policy: Timeout: -1ns is negative
 supervision: invalid policy: Backoff: Constant(-1s) is negative
-supervision: invalid policy: Rules[0]: (on "order is void": dead-letter) needs the field DeadLetter
+supervision: invalid policy: Rules[0]: (on "order is void": dead-letter) needs the field DeadLetter, or Reject
 supervision: invalid policy: Rules[1]: is empty: make it with On, OnType or OnFunc
 supervision: invalid policy: Rules[2]: (on nil: park) matches no error
 supervision: invalid policy: Rules[3]: (on a func: stop) matches no error
@@ -210,12 +210,17 @@ supervision: invalid policy: Breaker.MaxPause: -1ns is negative`
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 
+	both := supervision.Policy{Reject: true, DeadLetter: "dead"}
+	if err := both.Validate(); err == nil || !strings.Contains(err.Error(), "Reject: goes instead of DeadLetter") {
+		t.Errorf("Reject and DeadLetter: got %v", err)
+	}
 	crossed := supervision.Policy{Breaker: supervision.BreakerConfig{MinPause: 2, MaxPause: 1}}
 	if err := crossed.Validate(); err == nil || !strings.Contains(err.Error(), "Breaker.MaxPause") {
 		t.Errorf("MaxPause below MinPause: got %v", err)
 	}
 	for _, valid := range []supervision.Policy{
 		{},
+		{Reject: true, Rules: []supervision.Rule{supervision.On(errVoid).DeadLetter()}},
 		{MaxAttempts: -1, MaxDeliveries: -1, DeadLetter: "dead", Rules: []supervision.Rule{supervision.On(errVoid).DeadLetter()}},
 		{Backoff: supervision.Exponential(1, 1), Breaker: supervision.BreakerConfig{MinPause: time.Hour}},
 	} {

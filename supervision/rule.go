@@ -63,7 +63,7 @@ func (c Condition) Retry(maxAttempts int, backoff Backoff) Rule {
 	return Rule{c, action{kind: Retry, maxAttempts: maxAttempts, backoff: backoff}}
 }
 
-// DeadLetter dead-letters at the first failure. It needs Policy.DeadLetter.
+// DeadLetter dead-letters at the first failure. It needs Policy.DeadLetter, or Reject.
 func (c Condition) DeadLetter() Rule { return c.rule(DeadLetter) }
 
 // Discard acknowledges the message unhandled and counts it.

@@ -16,7 +16,7 @@ const (
 	// message needs a person, or a dependency that comes back.
 	Park
 	// DeadLetter: publish it to Policy.DeadLetter, and acknowledge it once that
-	// is confirmed.
+	// is confirmed; or reject it, if Policy.Reject is set.
 	DeadLetter
 	// Discard: acknowledge it unhandled, and count it.
 	Discard

@@ -88,6 +88,7 @@ func (b *Broker) Features() brokers.Features {
 		DeliveryCount:     true,
 		TTL:               true,
 		RequestReply:      true,
+		Rejection:         true,
 		MaxUnacknowledged: b.cfg.AcknowledgementTimeout,
 	}
 }

@@ -100,10 +100,8 @@ func (f source) declare(ch *amqp.Channel) (string, error) {
 
 // declareCompeting makes the queue of a competing group, and binds it.
 func (b *Broker) declareCompeting(ch *amqp.Channel, topic, group string, partitions int) error {
-	arguments := amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}
-	b.unlimit(arguments)
 	queue := competingQueue(topic, group)
-	if err := b.declareGroupQueue(ch, queue, arguments); err != nil {
+	if err := b.declareGroupQueue(ch, queue, b.groupArguments()); err != nil {
 		return fmt.Errorf("rabbitmq: queue %q: %w", queue, err)
 	}
 	for id := range partitions {
@@ -126,6 +124,9 @@ func (s *subscription) joinQueue(topic string, q Queue) error {
 		}
 		if err != nil {
 			return fmt.Errorf("rabbitmq: queue %q: %w", q.Name, err)
+		}
+		if err := s.checkDeadLetters(q.Name); err != nil {
+			return err
 		}
 	}
 	s.mu.Lock()

@@ -61,6 +61,17 @@ type Config struct {
 	// Queues are those that subscriptions in ModeCompeting read under a topic's
 	// name, which goes before a topic of that name. Default to none.
 	Queues map[string]Queue
+	// DeadLetter is where the queues of groups, which the driver makes, put what is
+	// rejected: see [brokers.SubscriptionConfig].Rejects. It is at least once,
+	// whatever AtLeastOnce says: a message stays until its target has it. The
+	// routing key that messages have there is the partition's number, unless
+	// RoutingKey is another. A queue that was made with another one, or none, is
+	// refused. Defaults to none.
+	DeadLetter DeadLetter
+	// PolicyDeadLetters are queues among Queues whose dead-letter exchange a policy
+	// of the server sets, which AMQP does not show. Default to none: rejecting from a
+	// queue that has no such argument is refused.
+	PolicyDeadLetters []string
 	// LimitedQueues are queues of groups that are read in order although they have
 	// a delivery limit, and are taken as they are. They must be there. Default to
 	// none: such a queue is refused.
@@ -99,6 +110,9 @@ func (c *Config) validate() error {
 		if err := q.validate(); err != nil {
 			return fmt.Errorf("%w: rabbitmq.Config.Queues[%q]: %w", brokers.ErrInvalid, topic, err)
 		}
+	}
+	if d := c.DeadLetter; d.Exchange == "" && (d.RoutingKey != "" || d.AtLeastOnce) {
+		return fmt.Errorf("%w: rabbitmq.Config.DeadLetter has no Exchange", brokers.ErrInvalid)
 	}
 	if c.ExternalAuth && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetClientCertificate == nil) {
 		return fmt.Errorf("%w: rabbitmq.Config.ExternalAuth needs a client certificate in TLS", brokers.ErrInvalid)

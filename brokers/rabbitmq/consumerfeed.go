@@ -205,7 +205,7 @@ func (f *feed) settle(a brokers.Ack) error {
 	if f.err != nil {
 		return context.Cause(f.ctx)
 	}
-	f.acks.settle(a.UpTo, a.Above)
+	f.acks.settle(a.UpTo, a.Above, a.Rejected)
 	f.schedule()
 	return nil
 }
@@ -239,19 +239,24 @@ func (f *feed) acknowledge() {
 		f.mu.Unlock()
 		return
 	}
-	multiple, single := f.acks.plan()
+	v := f.acks.plan()
 	f.mu.Unlock()
-	_ = f.send(multiple, single) // it fails only if the channel has ended, which receive learns
+	_ = f.send(v) // it fails only if the channel has ended, which receive learns
 }
 
-// send writes acknowledgements. It does not block: see coalesced.
-func (f *feed) send(multiple int64, single []int64) error {
-	if multiple > 0 {
-		if err := f.ch.Ack(uint64(multiple), true); err != nil {
+// send writes acknowledgements and rejections. It does not block: see coalesced.
+func (f *feed) send(v verdicts) error {
+	for _, tag := range v.rejected {
+		if err := f.ch.Reject(uint64(tag), false); err != nil {
 			return err
 		}
 	}
-	for _, tag := range single {
+	if v.multiple > 0 {
+		if err := f.ch.Ack(uint64(v.multiple), true); err != nil {
+			return err
+		}
+	}
+	for _, tag := range v.single {
 		if err := f.ch.Ack(uint64(tag), false); err != nil {
 			return err
 		}
@@ -272,16 +277,15 @@ func (f *feed) giveBack(ctx context.Context) error {
 	f.sending.Lock() // what was being sent is
 	f.mu.Lock()
 	acknowledged := f.acks.upTo > 0 || f.acks.due.Len()+f.acks.singles.Len() > 0
-	var multiple int64
-	var single []int64
+	var last verdicts
 	if f.err == nil {
-		multiple, single = f.acks.plan()
+		last = f.acks.plan()
 	}
 	alive := f.stop()
 	f.mu.Unlock()
 	var err error
 	if alive {
-		err = f.send(multiple, single)
+		err = f.send(last)
 	}
 	f.sending.Unlock()
 	// Only when the server has closed the channel has it all acknowledgements.

@@ -36,6 +36,14 @@
 // member's own channel. What fails is tried again in the process, as a policy
 // says, or over a [Ladder] of queues.
 //
+// # Dead letters
+//
+// A policy's dead letters are published and confirmed, as on any broker, or with
+// Policy.Reject left to the queue's own dead-letter exchange. For queues of groups
+// that is Config.DeadLetter, at least once; other queues must have one, or what is
+// rejected would be dropped, and such subscriptions are refused. What the server says
+// in x-death is in [Delivery], and package deadletters reads letters of either kind.
+//
 // # Publishing
 //
 // The headers "content-encoding" and "type" are AMQP's properties of that name as

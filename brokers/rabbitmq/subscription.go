@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -69,8 +70,8 @@ func (b *Broker) Subscribe(_ context.Context, cfg brokers.SubscriptionConfig) (b
 	return s, nil
 }
 
-// checkGroup refuses names that are too long, and queues that are not read in
-// order.
+// checkGroup refuses names that are too long, queues that are not read in order, and
+// such as would drop what is rejected.
 func (b *Broker) checkGroup(cfg brokers.SubscriptionConfig) error {
 	if exchange := membersExchange(cfg.Group); len(exchange) > maxName {
 		return tooLong("SubscriptionConfig.Group: the exchange's name", exchange)
@@ -78,6 +79,9 @@ func (b *Broker) checkGroup(cfg brokers.SubscriptionConfig) error {
 	for _, topic := range cfg.Topics {
 		if _, mapped := b.cfg.Queues[topic]; mapped && cfg.Mode != brokers.ModeCompeting {
 			return fmt.Errorf("%w: SubscriptionConfig.Mode: %q is in Config.Queues, and a single queue is not read in order", brokers.ErrInvalid, topic)
+		}
+		if err := b.checkRejects(cfg, topic); err != nil {
+			return err
 		}
 		if queue := groupQueue(topic, cfg.Group, maxPartitions); len(queue) > maxName {
 			return tooLong("SubscriptionConfig.Topics: the queue's name", queue)
@@ -218,7 +222,7 @@ func (s *subscription) topicGone(name string) {
 // permanent says whether no waiting mends what the server said: it refuses
 // access, or has something of that name and of another kind.
 func permanent(err error) bool {
-	return hasCode(err, amqp.AccessRefused) || hasCode(err, amqp.PreconditionFailed)
+	return hasCode(err, amqp.AccessRefused) || hasCode(err, amqp.PreconditionFailed) || errors.Is(err, errDropsRejected)
 }
 
 // health is what Health says of the subscription.

@@ -192,6 +192,8 @@ const (
 	deadStrategyArgument  = "x-dead-letter-strategy"
 	deliveryLimitArgument = "x-delivery-limit"
 	maxPriorityArgument   = "x-max-priority"
+
+	atLeastOnce = "at-least-once" // of deadStrategyArgument
 )
 
 func (c *QueueConfig) declaration(v server) *declaration {
@@ -212,7 +214,7 @@ func (c *QueueConfig) declaration(v server) *declaration {
 	set(amqp.QueueOverflowArg, string(c.Overflow), c.Overflow != "")
 	set(deadExchangeArgument, exchangeName(c.DeadLetter.Exchange), c.DeadLetter.Exchange != "")
 	set(deadKeyArgument, c.DeadLetter.RoutingKey, c.DeadLetter.RoutingKey != "")
-	set(deadStrategyArgument, "at-least-once", c.DeadLetter.AtLeastOnce)
+	set(deadStrategyArgument, atLeastOnce, c.DeadLetter.AtLeastOnce)
 	set(amqp.SingleActiveConsumerArg, true, c.SingleActive)
 	set(maxPriorityArgument, int64(c.MaxPriority), c.MaxPriority > 0)
 	if limit := int64(c.DeliveryLimit); limit != 0 {
