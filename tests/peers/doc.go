@@ -7,7 +7,7 @@
 //	go run . -table kafka-consume,kafka-publish,kafka-keys # franz-go, kafka-go, Watermill, on Kafka
 //	go run . -table sqlite-append,outbox-append,outbox-drain,outbox-latency # bare pgx, Watermill
 //	go run . -table durable,sqlite-durable # a transaction for each message
-//	go run . -table sagas,sqlite-sagas # a commit for each transition, DBOS
+//	go run . -table sagas,sqlite-sagas # a commit for each transition, DBOS; steps by messages
 //	go run . -table runtime -only '^troupe$' -cpuprofile FILE # where it goes
 //	go run . -json
 //	go run . -readme ../../README.md

@@ -9,6 +9,7 @@ import (
 	"github.com/dbos-inc/dbos-transact-golang/dbos"
 	"github.com/google/uuid"
 
+	"github.com/troupe-go/troupe/outbox"
 	"github.com/troupe-go/troupe/sagas"
 	sagaspostgres "github.com/troupe-go/troupe/sagas/postgres"
 	sagassqlite "github.com/troupe-go/troupe/sagas/sqlite"
@@ -45,7 +46,19 @@ func (d *database) sagaTable(o *options, many, n int) (table, error) {
 		}},
 		{other, bare, max(1, n/4), d.prepareDBOS(many)},
 		{"troupe", bare, n, prepareSagas(store, many)},
+		{byMessages, bare, max(1, n/2), prepareMessages(store, d.sources(), many)},
 	})
+}
+
+// byMessages are the same sagas with other steps.
+const byMessages = "troupe, steps by messages over embedded JetStream"
+
+// sources are the outbox.
+func (d *database) sources() (all []outbox.Source) {
+	for _, shard := range d.store.Shards() {
+		all = append(all, shard)
+	}
+	return all
 }
 
 const transitions = 5 // start, three steps, end
@@ -115,20 +128,7 @@ func prepareSagas(store sagas.Store, many int) prepare {
 		if err != nil {
 			return nil, nil, err
 		}
-		run = func() error {
-			return together(many, n, func() error {
-				handle, err := runner.Start(ctx, uuid.NewString(), purchase{})
-				if err != nil {
-					return err
-				}
-				in, err := handle.Wait(ctx)
-				if err == nil && in.Status != sagas.Completed {
-					err = fmt.Errorf("a saga has ended %v", in.Status)
-				}
-				return err
-			})
-		}
-		return run, runner.Close, nil
+		return runSagas(runner, many, n), runner.Close, nil
 	}
 }
 
@@ -149,6 +149,7 @@ func (l *lite) sagaTable(o *options, many, n int) (table, error) {
 			return func() error { return together(min(many, connections), n, l.bareSaga) }, nil, nil
 		}},
 		{"troupe", bare, n, prepareSagas(store, many)},
+		{byMessages, bare, max(1, n/2), prepareMessages(store, []outbox.Source{l.store}, many)},
 	})
 }
 
