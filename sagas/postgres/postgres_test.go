@@ -65,6 +65,8 @@ func TestFastReplies(t *testing.T) {
 	})
 }
 
+func TestWaitingIsCheap(t *testing.T) { sagatest.TestWaitingIsCheap(t, opened(t).Store) }
+
 func BenchmarkLocalSteps(b *testing.B) {
 	sagatest.BenchmarkLocalSteps(b, func(b *testing.B) sagas.Store {
 		_, store := open(b)
