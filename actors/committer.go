@@ -16,14 +16,20 @@ import (
 // does not answer counts as down.
 const commitTimeout = 30 * time.Second
 
-// committer commits the units of a subscription's durable keys: one transaction
-// at a time, of all units that came during the last one. So units do not wait
-// for a group to fill up, and groups grow with the store's latency.
+// committer commits the units of a subscription's durable keys: in one transaction
+// all that came during the last one. So units do not wait for a group to fill up,
+// and groups grow with the store's latency. When a whole group waits, and the store
+// can, a second transaction is begun.
 type committer struct {
-	mu    sync.Mutex
-	queue []*unit
-	busy  bool
+	mu       sync.Mutex
+	queue    []*unit
+	messages int // in the queue
+	under    int // transactions under way
 }
+
+// maxAtOnce is how many transactions are under way at the most: while one waits for
+// the disk the other is worked on.
+const maxAtOnce = 2
 
 // submit hands a turn to the committer, which concludes it. The region's lock is
 // held; what it returns is to be called without it.
@@ -40,8 +46,10 @@ func (r *region) submit(t *turn) (after func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.queue = append(c.queue, u)
-	if !c.busy {
-		c.busy = true
+	c.messages += len(u.effects)
+	d := r.sub.plan.durable
+	if c.under == 0 || c.messages >= d.MaxGroup && c.under < min(maxAtOnce, d.Store.Writers()) {
+		c.under++
 		r.sub.pool.wg.Go(func() { c.work(r.sub) })
 	}
 	return nil
@@ -57,13 +65,18 @@ func (c *committer) work(s *subscription) {
 	}
 }
 
-// take returns the units of so many messages, at least one; nil if there is none,
-// and then the committer is no longer busy. A message that is in two units, as it
+// take returns the units of so many messages, at least one; nil if there is none, or
+// not a whole group beside the transaction that is under way, which takes them. A
+// message that is in two units, as it
 // was published under two keys, is in two groups: the store tells the second that
 // it was handled.
 func (c *committer) take(messages int) (group []*unit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.queue) == 0 || c.under > 1 && c.messages < messages {
+		c.under--
+		return nil
+	}
 	n, taken := 0, 0
 	ids := make(map[string]bool)
 	for n < len(c.queue) && (n == 0 || taken+len(c.queue[n].effects) <= messages && !c.queue[n].has(ids)) {
@@ -73,10 +86,7 @@ func (c *committer) take(messages int) (group []*unit) {
 		}
 		n++
 	}
-	if n == 0 {
-		c.busy = false
-		return nil
-	}
+	c.messages -= taken
 	group = append(group, c.queue[:n]...)
 	clear(c.queue[:n])
 	c.queue = c.queue[n:]

@@ -159,15 +159,15 @@ func TestDurableRepeatsTogether(t *testing.T) {
 	})
 }
 
-// Keys share transactions: what comes during one is in the next.
+// Keys share transactions: what comes during one is in the next. A second one is
+// begun when a whole group waits, and no third.
 func TestDurableGroups(t *testing.T) {
 	inWorld(t, memory.Config{Partitions: 4}, func(w *world) {
 		store := &durable.Memory{}
 		first := make(chan struct{})
-		held := false
+		var begun atomic.Int32
 		store.Before = func([]durable.Unit) error {
-			if !held {
-				held = true
+			if begun.Add(1) <= 3 {
 				<-first
 			}
 			return nil
@@ -184,6 +184,9 @@ func TestDurableGroups(t *testing.T) {
 		}
 		if got := sums(t, store, keys...)["key 7"]; got != 0 {
 			t.Errorf("a state was there before its transaction: %d", got)
+		}
+		if n := begun.Load(); n != 2 {
+			t.Errorf("%d transactions are under way, want 2", n)
 		}
 		close(first)
 		w.pass(time.Second)

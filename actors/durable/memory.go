@@ -82,6 +82,9 @@ func (m *Memory) Commit(_ context.Context, units []Unit) error {
 	return nil
 }
 
+// Writers implements [Store]: as with a database, there may be two in Before.
+func (*Memory) Writers() int { return 2 }
+
 func (m *Memory) check(units []Unit) error {
 	for i := range units {
 		if u := &units[i]; m.tokens[u.Scope] != u.Token {

@@ -67,6 +67,9 @@ type Store interface {
 	// the database. After one that leaves the outcome unknown the same units may
 	// be committed again: they are duplicates or conflicts if they had been.
 	Commit(ctx context.Context, units []Unit) error
+	// Writers is how many commits the store works on at the same time: 1 if they wait
+	// for each other. A subscription has no more than 2 under way, no key in both.
+	Writers() int
 }
 
 // TxStore is a Store whose transactions a handler may work in.

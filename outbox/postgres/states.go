@@ -85,6 +85,9 @@ func (s *Store) Commit(ctx context.Context, units []durable.Unit) error {
 	return nil
 }
 
+// Writers implements durable.Store: each takes a connection of the pool.
+func (s *Store) Writers() int { return int(s.pool.Stat().MaxConns()) }
+
 // commit sends a batch that begins a transaction, and ends it once what the batch
 // has read was found right.
 func (s *Store) commit(ctx context.Context, batch *pgx.Batch) error {

@@ -77,6 +77,9 @@ func (s *Store) Commit(ctx context.Context, units []durable.Unit) error {
 	})
 }
 
+// Writers implements durable.Store: SQLite has one.
+func (*Store) Writers() int { return 1 }
+
 // CommitTx implements durable.TxStore. The transaction is a *sql.Tx.
 func (s *Store) CommitTx(ctx context.Context, u durable.Unit, f func(tx any, u *durable.Unit) error) error {
 	return s.InTx(ctx, func(tx *sql.Tx) error {
