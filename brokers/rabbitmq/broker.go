@@ -12,12 +12,12 @@ import (
 	"github.com/troupe-go/troupe/brokers/internal/openings"
 )
 
-// Broker is a pair of connections to a cluster: one publishes, and one does all
-// else, so that it works on when the server blocks publishing. See
-// [brokers.Broker].
+// Broker is connections to a cluster: one or more publish, and one does all else, so
+// that it works on when the server blocks publishing. See [brokers.Broker].
 type Broker struct {
 	cfg     Config
-	publish *link
+	pool    *pool
+	publish *link // the pool's first, on which all is said that is no publisher's
 	control *link
 	server  server
 	topics  *topics
@@ -49,10 +49,11 @@ func Open(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	b := &Broker{cfg: cfg.withDefaults()}
-	b.publish, b.control = newLink(&b.cfg, "publish"), newLink(&b.cfg, "consume")
+	b.pool, b.control = newPool(&b.cfg), newLink(&b.cfg, "consume")
+	b.publish = b.pool.links[0]
 	b.mail = newMail(b)
 	b.topics = &topics{b: b, known: map[string]int{}}
-	for _, l := range []*link{b.control, b.publish} {
+	for _, l := range b.links() {
 		l.prepare = b.redeclare
 		if err := l.open(ctx); err != nil {
 			b.hangUp()
@@ -95,14 +96,19 @@ func (b *Broker) Features() brokers.Features {
 
 // Publisher implements [brokers.Broker].
 func (b *Broker) Publisher(cfg brokers.PublisherConfig) (*brokers.Publisher, error) {
-	return b.open.Publisher(&sender{b: b}, b.Features(), cfg)
+	l := b.pool.take()
+	p, err := b.open.Publisher(&sender{b: b, l: l}, b.Features(), cfg)
+	if err != nil {
+		b.pool.giveBack(l)
+	}
+	return p, err
 }
 
 // Health implements [brokers.Broker]. It asks the server nothing.
 func (b *Broker) Health(context.Context) brokers.Health {
 	var h brokers.Health
 	h.Connected = true
-	for _, l := range []*link{b.publish, b.control} {
+	for _, l := range b.links() {
 		conn, since, err := l.state()
 		if conn == nil {
 			h.Connected = false
@@ -113,7 +119,7 @@ func (b *Broker) Health(context.Context) brokers.Health {
 		}
 	}
 	if h.Err == nil {
-		h.Err = errors.Join(b.publish.blockage(), b.declared.fault(), b.unanswering())
+		h.Err = errors.Join(b.pool.blockage(), b.declared.fault(), b.unanswering())
 	}
 	if b.open.Closed() {
 		h.Connected, h.Err = false, brokers.ErrClosed
@@ -145,10 +151,14 @@ func (b *Broker) close() {
 	b.hangUp()
 }
 
-// hangUp closes both connections.
+// links are all connections.
+func (b *Broker) links() []*link { return append([]*link{b.control}, b.pool.links...) }
+
+// hangUp closes all connections.
 func (b *Broker) hangUp() {
 	var closing sync.WaitGroup
-	closing.Go(b.publish.close)
-	closing.Go(b.control.close)
+	for _, l := range b.links() {
+		closing.Go(l.close)
+	}
 	closing.Wait()
 }

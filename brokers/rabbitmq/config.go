@@ -32,6 +32,10 @@ type Config struct {
 	// Name is what an operator sees of the connections, with their purpose behind
 	// it. Defaults to "troupe", the program's name and the process id.
 	Name string
+	// PublishConnections is how many connections publish. Each Publisher has one of
+	// them, that with the fewest, so that many Publishers share them out; a key's
+	// order is one Publisher's, as ever. Defaults to 1.
+	PublishConnections int
 	// Dial opens network connections. Defaults to a net.Dialer's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Logger gets a line for each handler of requests that panics, and each reply
@@ -101,6 +105,9 @@ func (c *Config) validate() error {
 			return fmt.Errorf("%w: rabbitmq.Config.%s is %v, less than %v", brokers.ErrInvalid, f.name, f.value, f.least)
 		}
 	}
+	if c.PublishConnections < 0 || c.PublishConnections > maxPublishConnections {
+		return fmt.Errorf("%w: rabbitmq.Config.PublishConnections is %d; want 1 to %d", brokers.ErrInvalid, c.PublishConnections, maxPublishConnections)
+	}
 	for _, address := range c.Addresses {
 		if _, _, err := net.SplitHostPort(address); err != nil {
 			return fmt.Errorf("%w: rabbitmq.Config.Addresses: %w", brokers.ErrInvalid, err)
@@ -136,6 +143,7 @@ func (c Config) withDefaults() Config {
 	if c.Name == "" {
 		c.Name = fmt.Sprintf("troupe %s %d", filepath.Base(os.Args[0]), os.Getpid())
 	}
+	c.PublishConnections = cmp.Or(c.PublishConnections, 1)
 	c.VirtualHost = cmp.Or(c.VirtualHost, "/")
 	c.Heartbeat = cmp.Or(c.Heartbeat, 10*time.Second)
 	c.DialTimeout = cmp.Or(c.DialTimeout, 10*time.Second)

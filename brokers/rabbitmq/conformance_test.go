@@ -20,7 +20,9 @@ var ways = map[string]func(*testing.T, server) rabbitmq.Config{
 	"Plain": func(t *testing.T, s server) rabbitmq.Config { return config(t, serverURL(t, s.plain, s.optional)) },
 	"TLS":   func(t *testing.T, s server) rabbitmq.Config { return encrypted(t, s, false) },
 	"MutualTLS": func(t *testing.T, s server) rabbitmq.Config {
-		return encrypted(t, s, true)
+		cfg := encrypted(t, s, true)
+		cfg.PublishConnections = 3
+		return cfg
 	},
 }
 

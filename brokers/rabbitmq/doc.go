@@ -77,8 +77,9 @@
 //
 // # Connections
 //
-// One connection publishes and one does all else. They are found by the names
-// "troupe PROGRAM PID publish" and "... consume" at the server. Each is made
+// One connection publishes, or a pool of Config.PublishConnections that Publishers
+// share, and one does all else. They are found by the names "troupe PROGRAM PID
+// publish", "... publish 2" and "... consume" at the server. Each is made
 // again, for ever, when it is lost. As nothing is published on the second, a
 // server that has an alarm goes on to read acknowledgements from it.
 package rabbitmq

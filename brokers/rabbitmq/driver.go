@@ -12,8 +12,8 @@ import (
 // Driver opens "amqp://user:password@host:5672,host/vhost", for one cluster, and
 // with TLS "amqps://...", by default on port 5671. The options are fields of
 // [Config]: name, heartbeat, dial_timeout, request_timeout, retry_min, retry_max,
-// member_interval, failover_after, acknowledgement_timeout, dead_letter_exchange and
-// dead_letter_routing_key. With TLS also ca_file, cert_file and key_file, in PEM,
+// member_interval, failover_after, acknowledgement_timeout, dead_letter_exchange,
+// dead_letter_routing_key and publish_connections. With TLS also ca_file, cert_file and key_file, in PEM,
 // server_name, and auth (password or external).
 var Driver = brokers.Driver{Schemes: []string{"amqp", schemeTLS}, Open: openDSN}
 
@@ -46,6 +46,7 @@ func ConfigFrom(dsn *brokers.DSN) (Config, error) {
 		Name:        dsn.Text("name", ""),
 		DeadLetter:  DeadLetter{Exchange: dsn.Text("dead_letter_exchange", ""), RoutingKey: dsn.Text("dead_letter_routing_key", "")},
 	}
+	cfg.PublishConnections = dsn.Int("publish_connections", 0, 1, maxPublishConnections)
 	for _, d := range []struct {
 		name string
 		to   *time.Duration

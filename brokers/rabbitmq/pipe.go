@@ -19,6 +19,7 @@ const reportsAtOnce = 256
 // its channel.
 type pipe struct {
 	b    *Broker
+	l    *link
 	conn *connection
 	ch   *amqp.Channel
 
@@ -39,14 +40,14 @@ type sent struct {
 	returned *brokers.SendError
 }
 
-func openPipe(ctx context.Context, b *Broker) (*pipe, error) {
-	conn, _, err := b.publish.state()
+func openPipe(ctx context.Context, b *Broker, l *link) (*pipe, error) {
+	conn, _, err := l.state()
 	if conn == nil {
 		return nil, err
 	}
-	p := &pipe{b: b, conn: conn, out: map[uint64]*sent{}, done: make(chan struct{})}
+	p := &pipe{b: b, l: l, conn: conn, out: map[uint64]*sent{}, done: make(chan struct{})}
 	opened := make(chan error, 1)
-	b.publish.running.Go(func() { opened <- p.open() })
+	l.running.Go(func() { opened <- p.open() })
 	timeout, cancel := context.WithTimeout(ctx, b.cfg.RequestTimeout)
 	defer cancel()
 	select {
@@ -69,7 +70,7 @@ func (p *pipe) open() error {
 	p.confirms = ch.NotifyPublish(make(chan amqp.Confirmation, 4*reportsAtOnce))
 	p.returns = ch.NotifyReturn(make(chan amqp.Return))
 	p.lost = ch.NotifyClose(make(chan *amqp.Error, 1))
-	p.b.publish.running.Go(p.run)
+	p.l.running.Go(p.run)
 	return ch.Confirm(false)
 }
 
@@ -215,7 +216,7 @@ func (p *pipe) fail(err error) {
 // close closes the channel, which the connection outlives.
 func (p *pipe) close() {
 	closed := make(chan struct{})
-	p.b.publish.running.Go(func() {
+	p.l.running.Go(func() {
 		defer close(closed)
 		_ = p.ch.Close() // nothing is unconfirmed, or it was given up
 	})

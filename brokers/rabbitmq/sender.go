@@ -13,10 +13,11 @@ import (
 // a returned message is known again. Receivers do not see them.
 const generatedID = "troupe~"
 
-// sender is the driver's half of a Publisher. It has a channel of its own on the
-// connection that publishes.
+// sender is the driver's half of a Publisher. It has a channel of its own on one of
+// the connections that publish.
 type sender struct {
 	b *Broker
+	l *link
 
 	// Used by Send only, which one goroutine at a time calls, and by Close after
 	// the last one.
@@ -42,10 +43,10 @@ func (s *sender) Partitions(ctx context.Context, name string) (int, error) {
 
 // Stalled implements [brokers.Staller].
 func (s *sender) Stalled() error {
-	if conn, _, err := s.b.publish.state(); conn == nil {
+	if conn, _, err := s.l.state(); conn == nil {
 		return err
 	}
-	return s.b.publish.blockage()
+	return s.l.blockage()
 }
 
 // Flush implements [brokers.Sender]: nothing is held back.
@@ -74,7 +75,7 @@ func (s *sender) open(ctx context.Context) (*pipe, error) {
 	if s.pipe != nil && !s.pipe.ended() {
 		return s.pipe, nil
 	}
-	p, err := openPipe(ctx, s.b)
+	p, err := openPipe(ctx, s.b, s.l)
 	if err != nil {
 		return nil, err
 	}
@@ -145,6 +146,7 @@ func (s *sender) Close() error {
 	if s.pipe != nil {
 		s.pipe.close()
 	}
+	s.b.pool.giveBack(s.l)
 	s.b.open.Published(s)
 	return nil
 }
