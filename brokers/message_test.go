@@ -7,6 +7,21 @@ import (
 	"testing"
 )
 
+func TestHeadersOfTheTrace(t *testing.T) {
+	h := Headers{{Key: "tracestate", Value: []byte("s")}, {Key: "a"}, {Key: "traceparent", Value: []byte("1")}, {Key: "traceparent", Value: []byte("2")}}
+	trace := h.Trace()
+	if len(trace) != 2 || trace.Text("traceparent") != "2" || trace.Text("tracestate") != "s" {
+		t.Errorf("trace %+v of %+v", trace, h)
+	}
+	trace[0].Value[0] = 'x'
+	if h.Text("traceparent") != "2" {
+		t.Error("it is no copy")
+	}
+	if trace := (Headers{{Key: "a"}}).Trace(); trace != nil {
+		t.Errorf("trace %+v of none", trace)
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	h := Headers{{Key: "a", Value: []byte("1")}, {Key: "A", Value: []byte("2")}, {Key: "a", Value: []byte("3")}}
 	if v, ok := h.Get("a"); !ok || string(v) != "3" {
