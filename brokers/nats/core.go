@@ -68,8 +68,9 @@ type CoreSubscription struct {
 	// 64 MiB.
 	MaxPending      int
 	MaxPendingBytes int
-	// Handle gets the messages, one at a time. m is valid until it returns. A
-	// panic is logged, and the next message comes. Required.
+	// Handle gets the messages, one at a time. m is valid until it returns: the
+	// next one has its place. Its payload, key and headers stay. A panic is
+	// logged, and the next message comes. Required.
 	Handle func(m *brokers.Message)
 	// OnDropped is told when messages begin to be dropped, and of the rest at
 	// the end. It must not block. Defaults to nothing but a line in the log.
@@ -113,6 +114,7 @@ type Listener struct {
 	cfg   CoreSubscription
 	sub   *nats.Subscription
 	ended chan struct{}
+	m     brokers.Message // in Handle
 
 	mu   sync.Mutex
 	told int // of Dropped.Total
@@ -144,8 +146,8 @@ func (l *Listener) receive(msg *nats.Msg) {
 			l.b.cfg.Logger.Error("nats: handler panicked", zap.String("subject", msg.Subject), zap.Any("panic", v), zap.Stack("stack"))
 		}
 	}()
-	m := decodeCore(msg)
-	l.cfg.Handle(&m)
+	l.m = decodeCore(msg)
+	l.cfg.Handle(&l.m)
 }
 
 // tell reports what was dropped since it was last told.

@@ -19,6 +19,7 @@ type encoder struct {
 	msg     nats.Msg
 	values  []string // backs the header's lists
 	natives brokers.Headers
+	text    []byte // the key's, and the natives' values
 	size    int
 }
 
@@ -32,12 +33,7 @@ func (e *encoder) encode(m *brokers.Message) (*nats.Msg, error) {
 	}
 	e.reset(m)
 	e.fields(m)
-	var exact bool
-	e.natives, exact = native(m.Headers, e.natives[:0])
-	for i := range e.natives {
-		e.add(e.natives[i].Key, string(e.natives[i].Value))
-	}
-	exact = exact && m.Payload != nil && plainText(m.Key)
+	exact := e.bytes(m) && m.Payload != nil
 	if exact {
 		var text string
 		if text, exact = order(m.Headers); text != "" {
@@ -66,13 +62,35 @@ func (e *encoder) reset(m *brokers.Message) {
 	e.size = len("NATS/1.0\r\n\r\n")
 }
 
-// fields sets the headers of m's fields.
+// bytes sets the headers of m's key and of its own headers, where NATS keeps them
+// as they are; false if there are others. One piece of memory holds all.
+func (e *encoder) bytes(m *brokers.Message) (exact bool) {
+	e.natives, exact = native(m.Headers, e.natives[:0])
+	key := m.Key
+	if !plainText(key) {
+		key, exact = nil, false
+	}
+	e.text = append(e.text[:0], key...)
+	for i := range e.natives {
+		e.text = append(e.text, e.natives[i].Value...)
+	}
+	text := string(e.text)
+	if key != nil {
+		e.add(keyHeader, text[:len(key)])
+	}
+	text = text[len(key):]
+	for i := range e.natives {
+		n := len(e.natives[i].Value)
+		e.add(e.natives[i].Key, text[:n])
+		text = text[n:]
+	}
+	return exact
+}
+
+// fields sets the headers of m's fields, but for its key.
 func (e *encoder) fields(m *brokers.Message) {
 	if m.ID != "" {
 		e.add(idHeader, m.ID)
-	}
-	if m.Key != nil && plainText(m.Key) {
-		e.add(keyHeader, string(m.Key))
 	}
 	if !m.Time.IsZero() {
 		e.add(timeHeader, m.Time.Format(time.RFC3339Nano))

@@ -129,11 +129,12 @@ func (r *responder) receive(msg *nats.Msg) {
 }
 
 func openRequest(msg *nats.Msg) (brokers.Message, time.Duration) {
-	left, err := time.ParseDuration(msg.Header.Get(timeoutHeader))
-	if err != nil {
-		left = timeOf(msg.Reply)
+	if text := msg.Header.Get(timeoutHeader); text != "" {
+		if left, err := time.ParseDuration(text); err == nil {
+			return decodeCore(msg), left
+		}
 	}
-	return decodeCore(msg), left
+	return decodeCore(msg), timeOf(msg.Reply)
 }
 
 func (b *Broker) reply(msg *nats.Msg, out *brokers.Message) error {

@@ -93,8 +93,8 @@ func (p *Pool[R]) handle(t taken[R]) {
 	if left <= 0 {
 		left = brokers.DefaultRequestTimeout // of another client
 	}
-	ctx, cancel := context.WithDeadline(p.ctx, t.at.Add(left))
-	defer cancel()
+	ctx := within(p.ctx, t.at.Add(left))
+	defer ctx.end()
 	if ctx.Err() != nil {
 		p.refuse(t.request, brokers.CodeDeadline, fmt.Sprintf("it waited here for %v", time.Since(t.at)))
 		return
