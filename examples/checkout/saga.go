@@ -23,6 +23,10 @@ func newOrder(i invoice) order {
 // season is how long the warehouse may keep an order that was packed.
 const season = 400 * 24 * time.Hour
 
+// patience is how long the others may take. No message is lost, so they will answer;
+// but all that a year has brought may wait before it.
+const patience = time.Hour
+
 // definition is what becomes of an order. Up to its shipping it can be undone.
 func (s *shop) definition() *sagas.Definition[order] {
 	send := func(topic string, timeout time.Duration, name string, body func(order) any) sagas.Action[order] {
@@ -36,10 +40,10 @@ func (s *shop) definition() *sagas.Definition[order] {
 	return &sagas.Definition[order]{
 		Name: "checkout", Version: 1,
 		Steps: []sagas.Step[order]{
-			{Name: "reserve", Do: send(stockTopic, time.Minute, "reserve", lines), Undo: send(stockTopic, time.Minute, "release", nothing)},
-			{Name: "charge", Do: send(paymentsTopic, time.Minute, "charge", total), Undo: send(paymentsTopic, time.Minute, "refund", nothing)},
-			{Name: "pack", Do: send(warehouseTopic, season, "pack", nothing), Undo: send(warehouseTopic, time.Minute, "unpack", nothing)},
-			{Name: "ship", Kind: sagas.Pivot, Do: send(warehouseTopic, time.Minute, "ship", nothing)},
+			{Name: "reserve", Do: send(stockTopic, patience, "reserve", lines), Undo: send(stockTopic, patience, "release", nothing)},
+			{Name: "charge", Do: send(paymentsTopic, patience, "charge", total), Undo: send(paymentsTopic, patience, "refund", nothing)},
+			{Name: "pack", Do: send(warehouseTopic, season, "pack", nothing), Undo: send(warehouseTopic, patience, "unpack", nothing)},
+			{Name: "ship", Kind: sagas.Pivot, Do: send(warehouseTopic, patience, "ship", nothing)},
 		},
 	}
 }

@@ -29,7 +29,8 @@ func (t *totals) orders() int { return t.full + t.partly + t.untouched + t.walkI
 
 // await returns the totals when all is done.
 func (s *shop) await(ctx context.Context, tell *log.Logger) (*totals, error) {
-	tick, told := time.NewTicker(50*time.Millisecond), time.Now()
+	const poll = 50 * time.Millisecond
+	tick, told := time.NewTimer(poll), time.Now()
 	defer tick.Stop()
 	want := 0
 	for i := range s.invoices {
@@ -43,10 +44,12 @@ func (s *shop) await(ctx context.Context, tell *log.Logger) (*totals, error) {
 			return nil, context.Cause(ctx)
 		case <-tick.C:
 		}
+		began := time.Now()
 		ended, err := s.ended(ctx)
 		if err != nil {
 			return nil, err
 		}
+		tick.Reset(max(poll, 10*time.Since(began))) // there may be many, and the work is to have the store
 		if len(ended) == want {
 			t, through, err := s.collect(ctx, ended)
 			if err != nil || through {
