@@ -4,7 +4,7 @@
 //	go run . -table runtime   # worker pool, protoactor, Watermill's router, in memory
 //	go run . -table nats      # bare client and Watermill on NATS JetStream
 //	go run . -table nats-core # the bare client's core NATS: publishing, queue groups, requests
-//	go run . -table kafka-consume,kafka-publish,kafka-keys # franz-go, kafka-go, Watermill, on Kafka
+//	go run . -table kafka-consume,kafka-publish,kafka-transactions,kafka-keys # franz-go, kafka-go, Watermill, on Kafka
 //	go run . -table sqlite-append,outbox-append,outbox-drain,outbox-latency # bare pgx, Watermill
 //	go run . -table durable,sqlite-durable # a transaction for each message
 //	go run . -table sagas,sqlite-sagas # a commit for each transition, DBOS; steps by messages

@@ -52,6 +52,7 @@ var tables = []struct {
 	{"kafka-publish", onKafka((*kafkaBench).publishLarge, (*kafkaBench).publishSmall)},
 	{"rabbitmq-publish", onRabbitMQ((*rabbitBench).publishQuorum, (*rabbitBench).publishClassic)},
 	{"rabbitmq-consume", onRabbitMQ((*rabbitBench).consumeQuorum)},
+	{"kafka-transactions", onKafka((*kafkaBench).transactLarge, (*kafkaBench).transactSmall)},
 	{"kafka-keys", onKafka((*kafkaBench).onePartitionTable, (*kafkaBench).commitTable)},
 }
 
