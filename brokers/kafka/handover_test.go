@@ -17,8 +17,9 @@ import (
 
 // API keys of Kafka's protocol.
 const (
-	offsetCommit uint16 = 8
-	endTxn       uint16 = 26
+	offsetCommit   uint16 = 8
+	initProducerID uint16 = 22
+	endTxn         uint16 = 26
 )
 
 // holder counts requests of a kind, and holds the first one back that comes once it is

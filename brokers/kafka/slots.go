@@ -122,11 +122,11 @@ func (s *subscription) revoke(at place, sl *slot) {
 	switch {
 	case p == nil:
 		delete(s.slots, at)
-		s.member.again()
+		s.givenBack()
 	case s.offers.Withdraw(p):
 		p.end(errReleased)
 		delete(s.slots, at)
-		s.member.again()
+		s.givenBack()
 	case !p.revoked:
 		p.revoked = true
 		close(p.revoking)
@@ -165,7 +165,16 @@ func (s *subscription) released(p *partition) {
 		return
 	}
 	delete(s.slots, p.place)
-	s.member.again()
+	s.givenBack()
+}
+
+// givenBack has the group share out what this member has no more. A member that leaves
+// has transactions under way elsewhere, which a new generation would abort: then all
+// is shared out when it has left. It needs the lock.
+func (s *subscription) givenBack() {
+	if !s.closed || !s.cfg.Transactional {
+		s.member.again()
+	}
 }
 
 // letGo is released for an owner that does not wait until no acknowledgement is on
