@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -233,6 +234,19 @@ func TestParseDelivery(t *testing.T) {
 			t.Errorf("%q passes for a delivery", reply)
 		}
 	}
+}
+
+// A token of digits is the number that strconv reads in it, and others are none.
+func TestNumber(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		digits := rapid.OneOf(rapid.StringMatching(`[0-9]{0,21}|1844674407370955161[0-9]`), rapid.StringMatching(`[-+_ 0-9a-f]{0,5}`)).Draw(t, "digits")
+		rest := rapid.SampledFrom([]string{"", ".", ".7.x"}).Draw(t, "rest")
+		want, err := strconv.ParseUint(digits, 10, 64)
+		n, left, ok := number(digits + rest)
+		if ok != (err == nil) || ok && (n != want || left != strings.TrimPrefix(rest, ".")) {
+			t.Fatalf("%q: %d, %q, %v; want %d, %v", digits+rest, n, left, ok, want, err)
+		}
+	})
 }
 
 func TestParseConfirmation(t *testing.T) {

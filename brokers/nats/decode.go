@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -47,18 +48,30 @@ func parseDelivery(reply string) (d delivery, ok bool) {
 	}
 	var numbers [5]uint64
 	for i := range numbers {
-		var text string
-		text, rest, _ = strings.Cut(rest, ".")
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
+		if numbers[i], rest, ok = number(rest); !ok {
 			return d, false
 		}
-		numbers[i] = n
 	}
 	return delivery{
 		count: int(numbers[0]), seq: numbers[1], consumer: numbers[2],
 		time: int64(numbers[3]), pending: numbers[4],
 	}, true
+}
+
+// number reads a token that is a number, and what comes after its dot. It looks at
+// each byte once, as this is done five times for each delivery.
+func number(text string) (n uint64, rest string, ok bool) {
+	for i := range len(text) {
+		digit := uint64(text[i] - '0')
+		switch {
+		case text[i] == '.':
+			return n, text[i+1:], i > 0
+		case digit > 9, n > (math.MaxUint64-digit)/10:
+			return 0, "", false
+		}
+		n = 10*n + digit
+	}
+	return n, "", text != ""
 }
 
 // decode turns a delivered message into one of package brokers. Where it lies
