@@ -68,7 +68,9 @@ func TestPublishConnections(t *testing.T) {
 		g.mu.Lock()
 		_ = g.conns[control+1].Close() // the second of them
 		g.mu.Unlock()
-		awaitHealth(t, b, func(h brokers.Health) bool { return !h.Connected && strings.Contains(h.Err.Error(), "connection to publish 2:") })
+		awaitHealth(t, b, func(h brokers.Health) bool {
+			return !h.Connected && strings.Contains(h.Err.Error(), "connection to publish 2:")
+		})
 		results := make(chan error, len(publishers))
 		for _, p := range publishers {
 			if err := p.PublishAsync(t.Context(), m, func(_ brokers.Receipt, err error) { results <- err }); err != nil {
