@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +158,33 @@ func TestQueueWithoutAName(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			s.wantNothingRefused(t, cfg.VirtualHost)
 		})
+	}
+}
+
+// wantNothingRefused looks for what a server has refused in a virtual host, in the log
+// of one that tests/services has started: 403, or 405.
+func (s server) wantNothingRefused(t *testing.T, vhost string) {
+	t.Helper()
+	dir := os.Getenv("SERVICES_DIR")
+	if dir == "" {
+		return
+	}
+	log, err := os.ReadFile(filepath.Join(dir, strings.Replace(s.command, "ctl", "", 1), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := false
+	for line := range strings.Lines(string(log)) {
+		here := strings.Contains(line, "'"+vhost+"'")
+		seen = seen || here
+		if here && (strings.Contains(line, "access_refused") || strings.Contains(line, "resource_locked")) {
+			t.Errorf("the server's log: %s", line)
+		}
+	}
+	if !seen {
+		t.Errorf("the server's log says nothing of virtual host %q", vhost)
 	}
 }
 
