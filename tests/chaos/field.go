@@ -16,9 +16,9 @@ import (
 	"github.com/troupe-go/troupe/brokers"
 )
 
-// What every run has: few partitions and keys, so that each sees much.
+// Partitions and keys of every run are few, so that each sees much.
 const (
-	partitions       = 6
+	Partitions       = 6
 	keysPerPartition = 4
 )
 
@@ -79,7 +79,7 @@ func newField(t *testing.T, name string, target Target) *field {
 	f.direct = f.open(f.target.Address)
 	for _, topic := range []string{f.topic, f.effects} {
 		f.ok(f.direct.EnsureTopic(f.Context(), brokers.TopicConfig{
-			Name: topic, Partitions: partitions, Groups: []string{f.group},
+			Name: topic, Partitions: Partitions, Groups: []string{f.group},
 		}))
 	}
 	return f

@@ -89,7 +89,7 @@ func (f *field) read(topic string, take func(*brokers.Message) error) {
 			f.noErr(p.Close(ctx))
 		}
 	}()
-	for range partitions {
+	for range Partitions {
 		p, err := sub.Accept(ctx)
 		if err != nil {
 			f.Errorf("the fresh member was not given every partition of %q: %v", topic, err)
@@ -107,7 +107,7 @@ func (f *field) endPartitions(ctx context.Context, topic string) error {
 		return err
 	}
 	var ends []brokers.Message
-	for id := range int32(partitions) {
+	for id := range int32(Partitions) {
 		ends = append(ends, brokers.Message{
 			ID: lastWords + strconv.Itoa(int(id)), Topic: topic, Partition: id,
 			Key: []byte(lastWords), Payload: []byte(lastWords),

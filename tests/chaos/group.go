@@ -14,13 +14,20 @@ func (f *field) forget(ctx context.Context) (mend, error) {
 }
 
 // The server forgets the group while there is nothing to do.
-func groupForgottenIdle(f *field) {
+func groupForgottenIdle(f *field) { f.idly("group forgotten", f.target.Forget) }
+
+// What the server has of the group is deleted under its members, while there is
+// nothing to do: with messages in it they would be lost.
+func groupDeletedIdle(f *field) { f.idly("group deleted", f.target.Delete) }
+
+// idly strikes while all is handled.
+func (f *field) idly(name string, strike func(ctx context.Context, topic, group string) error) {
 	f.two()
 	f.confirmed()
 	f.await("all that was confirmed handled", patience, f.allHandled)
-	f.note(Struck, "group forgotten")
-	f.ok(f.target.Forget(f.Context(), f.topic, f.group))
-	f.note(Mended, "group forgotten")
+	f.note(Struck, name)
+	f.ok(strike(f.Context(), f.topic, f.group))
+	f.note(Mended, name)
 	f.stream()
 	f.resumes()
 	f.finish()

@@ -63,7 +63,7 @@ func parked(f *field) {
 // sameParkedKeys are keys of one partition.
 func sameParkedKeys() (keys []string) {
 	for i := 0; len(keys) < parkedKeys; i++ {
-		if key := fmt.Sprintf("x%d", i); brokers.PartitionOf([]byte(key), partitions) == 0 {
+		if key := fmt.Sprintf("x%d", i); brokers.PartitionOf([]byte(key), Partitions) == 0 {
 			keys = append(keys, key)
 		}
 	}

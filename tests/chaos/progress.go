@@ -43,7 +43,7 @@ func (f *field) update() {
 func (f *field) progressSince(t time.Time) bool {
 	f.Helper()
 	f.update()
-	for id := range int32(partitions) {
+	for id := range int32(Partitions) {
 		if f.fresh[id] <= t.UnixNano() {
 			return false
 		}
@@ -55,7 +55,7 @@ func (f *field) progressSince(t time.Time) bool {
 func (f *field) allBy(member string, t time.Time) bool {
 	f.Helper()
 	f.update()
-	for id := range int32(partitions) {
+	for id := range int32(Partitions) {
 		if f.by[owner{member, id}] <= t.UnixNano() {
 			return false
 		}

@@ -74,6 +74,9 @@ func (f *field) possible(chance *rand.Rand) []blow {
 	if f.can(needServer | needCoordinator) {
 		blows = append(blows, f.coordinator("coordinator killed", killNode), f.coordinator("coordinator paused", pauseNode))
 	}
+	if f.can(needServer | needAlarm) {
+		blows = append(blows, f.alarm())
+	}
 	for _, name := range slices.Sorted(maps.Keys(f.target.Blows)) {
 		add(name, hold, f.own(name))
 	}

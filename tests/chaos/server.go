@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 )
 
@@ -35,6 +36,32 @@ func (f *field) pausing() blow {
 		name: "server paused", hold: f.long(f.target.Notice+2*f.target.Lease, 40*time.Second), silent: true,
 		strike: f.service.pause,
 	}
+}
+
+// The server takes no messages for a while, and then for another, in which a member
+// comes.
+func serverAlarmed(f *field) {
+	f.two()
+	f.hit(f.alarm())
+	f.hit(blow{name: "alarm, and a member joins", hold: f.target.Hold, strike: func(ctx context.Context) (mend, error) {
+		end, err := f.alarm().strike(ctx)
+		f.join(nil)
+		return end, err
+	}})
+	f.finish()
+}
+
+// alarm is one of the server's.
+func (f *field) alarm() blow {
+	return blow{name: "alarm", hold: f.long(f.target.Hold, 30*time.Second), strike: func(ctx context.Context) (mend, error) {
+		end, err := f.target.Alarm(ctx)
+		if err != nil {
+			return nil, err
+		}
+		end = sync.OnceValue(end)
+		f.Cleanup(func() { f.noErr(end()) }) // others need the server
+		return func(context.Context) error { return end() }, nil
+	}}
 }
 
 // The server comes back without its groups, as one does that kept them in

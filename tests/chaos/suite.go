@@ -14,7 +14,7 @@ type scenario struct {
 }
 
 // need is what a scenario needs of its target and surroundings.
-type need uint8
+type need uint16
 
 const (
 	needLinks       need = 1 << iota // connections that can be cut
@@ -25,6 +25,8 @@ const (
 	needForget                       // Target.Forget
 	needLeader                       // Target.Leader
 	needCoordinator                  // Target.Coordinator
+	needDelete                       // Target.Delete
+	needAlarm                        // Target.Alarm
 )
 
 // What hurts the server hurts the tests beside, so it has it for itself.
@@ -32,6 +34,7 @@ var alone = []scenario{
 	{"Server/Killed", needServer, serverKilled},
 	{"Server/Paused", needServer | needOne, serverPaused},
 	{"Server/KilledAndForgotten", needServer | needProxies | needForget, serverForgot},
+	{"Server/Alarmed", needServer | needAlarm, serverAlarmed},
 	{"Leader/Killed", needServer | needLeader, leaderKilled},
 	{"Leader/Paused", needServer | needLeader, leaderPaused},
 	{"Coordinator/Killed", needServer | needCoordinator, coordinatorKilled},
@@ -63,6 +66,7 @@ var beside = []scenario{
 
 	{"Group/Forgotten", needForget, groupForgotten},
 	{"Group/ForgottenIdle", needForget, groupForgottenIdle},
+	{"Group/DeletedIdle", needDelete, groupDeletedIdle},
 }
 
 // Run runs the suite as subtests of t. name is the target's in the map that is
@@ -132,6 +136,8 @@ func (f *field) lacks(n need) string {
 		{needLeader, f.target.Leader != nil, "the server is not a cluster"},
 		{needCoordinator, f.target.Coordinator != nil, "no node coordinates groups"},
 		{needForget, f.target.Forget != nil, "the target has nothing to forget"},
+		{needDelete, f.target.Delete != nil, "groups have nothing on the server that can be deleted"},
+		{needAlarm, f.target.Alarm != nil, "the server has no alarms"},
 		{needServer, f.service.name != "", "no server that may be hurt: TEST_SERVICES is not set, or Target.Service"},
 		{needLinks | needProxies, inProcess || f.toxiproxy != nil, noToxiproxy},
 	} {

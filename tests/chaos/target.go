@@ -36,6 +36,13 @@ type Target struct {
 	// consumers, not the messages. The driver must bring it back to where it was.
 	// Defaults to none.
 	Forget func(ctx context.Context, topic, group string) error
+	// Delete deletes what the server keeps of a group on a topic, with the messages in
+	// it, and returns when the group has it again. It is asked for when all is handled.
+	// Defaults to none.
+	Delete func(ctx context.Context, topic, group string) error
+	// Alarm has the server take no messages until mend is called, and do all else.
+	// Defaults to none.
+	Alarm func(ctx context.Context) (mend func() error, err error)
 	// Blows are further ways to break something, by name. They end with mend,
 	// which is nil if there is nothing to be mended. Default to none.
 	Blows map[string]func(ctx context.Context, topic, group string) (mend func(), err error)

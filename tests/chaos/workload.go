@@ -35,9 +35,9 @@ func newWorkload(publisher *brokers.Publisher, topic string) *workload {
 // spreadKeys are keys of which every partition has as many.
 func spreadKeys() (keys []string) {
 	count := map[int32]int{}
-	for i := 0; len(keys) < partitions*keysPerPartition; i++ {
+	for i := 0; len(keys) < Partitions*keysPerPartition; i++ {
 		key := "k" + strconv.Itoa(i)
-		if id := brokers.PartitionOf([]byte(key), partitions); count[id] < keysPerPartition {
+		if id := brokers.PartitionOf([]byte(key), Partitions); count[id] < keysPerPartition {
 			count[id]++
 			keys = append(keys, key)
 		}
