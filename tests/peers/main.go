@@ -51,7 +51,7 @@ var tables = []struct {
 	{"kafka-consume", onKafka((*kafkaBench).consumeLarge, (*kafkaBench).consumeSmall)},
 	{"kafka-publish", onKafka((*kafkaBench).publishLarge, (*kafkaBench).publishSmall)},
 	{"rabbitmq-publish", onRabbitMQ((*rabbitBench).publishQuorum, (*rabbitBench).publishClassic)},
-	{"rabbitmq-consume", onRabbitMQ((*rabbitBench).consumeQuorum)},
+	{"rabbitmq-consume", onRabbitMQ((*rabbitBench).consumeOrdered, (*rabbitBench).consumeQuorum, (*rabbitBench).consumeClassic)},
 	{"kafka-transactions", onKafka((*kafkaBench).transactLarge, (*kafkaBench).transactSmall)},
 	{"kafka-keys", onKafka((*kafkaBench).onePartitionTable, (*kafkaBench).commitTable)},
 }

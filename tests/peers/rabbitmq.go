@@ -21,6 +21,7 @@ const (
 // rabbitBench is what the contenders share.
 type rabbitBench struct {
 	url    string
+	cfg    rabbitmq.Config
 	broker *rabbitmq.Broker
 	raw    *amqp.Connection
 	keys   [][]byte
@@ -29,6 +30,7 @@ type rabbitBench struct {
 	// Of the table that is being made: an exchange, and its queue, which is bound by
 	// routeKey.
 	exchange, queue string
+	mode            brokers.Mode // of who consumes
 }
 
 const routeKey = "0"
@@ -65,7 +67,7 @@ func newRabbitBench() (*rabbitBench, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &rabbitBench{url: url, keys: keysNamed(rabbitKeys), body: noise(large)}
+	b := &rabbitBench{url: url, cfg: cfg, keys: keysNamed(rabbitKeys), body: noise(large)}
 	if b.broker, err = rabbitmq.Open(context.Background(), cfg); err != nil {
 		return nil, err
 	}
@@ -89,10 +91,10 @@ func (b *rabbitBench) makeQueue(kind rabbitmq.QueueKind) (drop func() error, err
 
 // makeTopic makes a topic of one partition, whose group's queue is quorum with a
 // single active consumer. drop deletes it.
-func (b *rabbitBench) makeTopic(group string) (drop func() error, err error) {
+func (b *rabbitBench) makeTopic() (drop func() error, err error) {
 	b.exchange = "peers-" + uuid.NewString()[:8]
-	b.queue = b.exchange + "." + group + ".p0"
-	err = b.broker.EnsureTopic(context.Background(), brokers.TopicConfig{Name: b.exchange, Partitions: 1, Groups: []string{group}})
+	b.queue = b.exchange + "." + rabbitGroup + ".p0"
+	err = b.broker.EnsureTopic(context.Background(), brokers.TopicConfig{Name: b.exchange, Partitions: 1, Groups: []string{rabbitGroup}})
 	return b.drop, err
 }
 

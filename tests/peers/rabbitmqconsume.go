@@ -12,6 +12,7 @@ import (
 
 	"github.com/troupe-go/troupe/actors"
 	"github.com/troupe-go/troupe/brokers"
+	"github.com/troupe-go/troupe/brokers/rabbitmq"
 )
 
 const (
@@ -19,10 +20,46 @@ const (
 	rabbitGroup = "peers"
 )
 
-// consumeQuorum reads what is written anew for each contender, in order, from a
-// queue with a single active consumer.
-func (b *rabbitBench) consumeQuorum(o *options) (t table, err error) {
-	drop, err := b.makeTopic(rabbitGroup)
+// consumeOrdered reads in order, from a queue with a single active consumer.
+func (b *rabbitBench) consumeOrdered(o *options) (table, error) {
+	b.mode = brokers.ModeOrdered
+	return b.consume(o, "quorum queue with a single active consumer", b.makeTopic)
+}
+
+// consumeQuorum and consumeClassic have competing consumers read a queue of others.
+func (b *rabbitBench) consumeQuorum(o *options) (table, error) {
+	return b.consumeCompeting(o, rabbitmq.QueueQuorum)
+}
+
+func (b *rabbitBench) consumeClassic(o *options) (table, error) {
+	return b.consumeCompeting(o, rabbitmq.QueueClassic)
+}
+
+func (b *rabbitBench) consumeCompeting(o *options, kind rabbitmq.QueueKind) (table, error) {
+	b.mode = brokers.ModeCompeting
+	return b.consume(o, fmt.Sprintf("%s queue, competing", kind), func() (func() error, error) {
+		drop, err := b.makeQueue(kind)
+		if err != nil {
+			return nil, err
+		}
+		cfg := b.cfg
+		cfg.Queues = map[string]rabbitmq.Queue{b.exchange: {Name: b.queue}}
+		before := b.broker
+		if b.broker, err = rabbitmq.Open(context.Background(), cfg); err != nil {
+			b.broker = before
+			return nil, errors.Join(err, drop())
+		}
+		return func() error {
+			err := errors.Join(b.broker.Close(), drop())
+			b.broker = before
+			return err
+		}, nil
+	})
+}
+
+// consume reads what is written anew for each contender.
+func (b *rabbitBench) consume(o *options, what string, make func() (drop func() error, err error)) (t table, err error) {
+	drop, err := make()
 	if err != nil {
 		return table{}, err
 	}
@@ -36,7 +73,7 @@ func (b *rabbitBench) consumeQuorum(o *options) (t table, err error) {
 			return fromJoined(p)(n)
 		}
 	}
-	return o.compete(fmt.Sprintf("Consume, RabbitMQ, quorum queue with a single active consumer, %d bytes, %d keys", large, rabbitKeys), []contender{
+	return o.compete(fmt.Sprintf("Consume, RabbitMQ, %s, %d bytes, %d keys", what, large, rabbitKeys), []contender{
 		{rawConsume, "", n, filled(b.prepareRaw(500))},
 		{"the same, each by itself", "", n, filled(b.prepareRaw(1))},
 		{"troupe's driver alone", rawConsume, n, filled(b.prepareOwner)},
@@ -109,13 +146,14 @@ func (b *rabbitBench) prepareOwner(n int, joined func()) (run, clean func() erro
 }
 
 func (b *rabbitBench) subscription() brokers.SubscriptionConfig {
-	return brokers.SubscriptionConfig{Group: rabbitGroup, Topics: []string{b.exchange}, MaxUnsettled: rabbitWindow}
+	return brokers.SubscriptionConfig{Group: rabbitGroup, Topics: []string{b.exchange}, Mode: b.mode, MaxUnsettled: rabbitWindow}
 }
 
 func (b *rabbitBench) prepareSystem(n int, joined func()) (run, clean func() error, err error) {
 	c := newCountdown(n, nil)
 	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
 		Group: rabbitGroup, Broker: joining{b.broker, joined}, Topics: []string{b.exchange}, Concurrency: workers,
+		Unordered: b.mode == brokers.ModeCompeting,
 		Actor: actors.Func(func(context.Context, brokers.Message) error { c.handled(); return nil }),
 	})
 	if err != nil {
