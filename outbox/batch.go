@@ -42,7 +42,8 @@ type batch struct {
 
 // chains parts the rows by lane. Those of lanes that wait go aside.
 func (r *Relay) chains(rows []Row, b *batch) (all []*chain) {
-	byLane := make(map[int64]*chain)
+	byLane := make(map[int64]*chain, len(rows))
+	made := make([]chain, 0, len(rows)) // all of them lie together, and most have one row, where it is
 	for i := range rows {
 		row := &rows[i]
 		if r.held[row.Lane] != nil {
@@ -51,9 +52,11 @@ func (r *Relay) chains(rows []Row, b *batch) (all []*chain) {
 		}
 		c := byLane[row.Lane]
 		if c == nil {
-			c = &chain{lane: row.Lane}
+			made = append(made, chain{lane: row.Lane, rows: rows[i : i+1 : i+1]})
+			c = &made[len(made)-1]
 			byLane[row.Lane] = c
 			all = append(all, c)
+			continue
 		}
 		c.rows = append(c.rows, *row)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/troupe-go/troupe/outbox"
 )
@@ -32,6 +33,7 @@ type Shard struct {
 	cursor  *cursor   // nil until it is read from the database
 	stored  int64     // the cursor's hi, as it is stored
 	done    int       // rows published since the table was cleared
+	found   int       // by the last read
 }
 
 var _ outbox.Source = (*Shard)(nil)
@@ -172,20 +174,29 @@ func (s *Shard) snapshot(ctx context.Context, n int) (found []outbox.Row, xmin i
 		return nil, 0, err
 	}
 	defer rows.Close()
+	found = make([]outbox.Row, 0, s.found) // rows come as they came: an idle reader makes no room for a batch
+	// The targets are of all rows: those of each would be most of a read's garbage.
+	var stored, id, lane pgtype.Int8
+	var at pgtype.Timestamptz
+	var data []byte
+	targets := []any{&xmin, &stored, &id, &lane, &data, &at}
 	for rows.Next() {
-		var stored, id, lane *int64
-		var at *time.Time
-		var data []byte
-		if err := rows.Scan(&xmin, &stored, &id, &lane, &data, &at); err != nil {
+		if err := rows.Scan(targets...); err != nil {
 			return nil, 0, err
 		}
-		if stored == nil || *stored != s.stored {
+		if !stored.Valid || stored.Int64 != s.stored {
 			return nil, 0, errMoved
 		}
-		if id != nil { // else there are none, only xmin
-			found = append(found, outbox.NewRow(*id, lane, data, *at))
+		if !id.Valid { // there are none, only xmin
+			continue
 		}
+		var known *int64
+		if lane.Valid {
+			known = &lane.Int64
+		}
+		found = append(found, outbox.NewRow(id.Int64, known, data, at.Time))
 	}
+	s.found = len(found)
 	return found, xmin, rows.Err()
 }
 

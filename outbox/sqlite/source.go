@@ -49,14 +49,20 @@ func (s *Store) read(ctx context.Context, query string, args ...any) (found []ou
 		return nil, fmt.Errorf("sqlite: read the outbox: %w", err)
 	}
 	defer func() { _ = rows.Close() }() // Err tells
+	// The targets are of all rows: those of each would be most of a read's garbage.
+	var seq, at int64
+	var lane sql.NullInt64
+	var data []byte
+	targets := []any{&seq, &lane, &data, &at}
 	for rows.Next() {
-		var seq, at int64
-		var lane *int64
-		var data []byte
-		if err := rows.Scan(&seq, &lane, &data, &at); err != nil {
+		if err := rows.Scan(targets...); err != nil {
 			return nil, fmt.Errorf("sqlite: read the outbox: %w", err)
 		}
-		found = append(found, outbox.NewRow(seq, lane, data, time.UnixMilli(at)))
+		var known *int64
+		if lane.Valid {
+			known = &lane.Int64
+		}
+		found = append(found, outbox.NewRow(seq, known, data, time.UnixMilli(at)))
 	}
 	return found, rows.Err()
 }
