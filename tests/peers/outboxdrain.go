@@ -25,10 +25,11 @@ const (
 
 const bareDrain = "pgx, delete-returning loop"
 
-// drainFew drains what few rows wait, and drainMany as many of very many, so that
-// no more than that is drained in all rounds.
+// drainFew drains what few rows wait, always as many: with a batch or less it would
+// be the relay's taking of the lease that is measured. drainMany drains some of very
+// many, so that no more than that is drained in all rounds.
 func (d *database) drainFew(o *options) (table, error) {
-	n := max(drainBatch, o.messages(fewRows))
+	const n = fewRows
 	contenders := []contender{
 		{bareDrain, "", n, d.prepareBareDrain(true)},
 		{"troupe, relay", bareDrain, n, d.prepareRelay(true)},
