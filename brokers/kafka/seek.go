@@ -17,7 +17,9 @@ var ErrHasMembers = errors.New("kafka: the group has members")
 
 // OffsetsAt returns of each partition of a topic the offset of the first message
 // that is not older than a time, or where the next message will be if there is
-// none: what SetPositions takes. The zero time is the oldest message.
+// none: what SetPositions takes. The zero time is the oldest message. To handle a span
+// of time again, set a group of its own to the offsets of its beginning, and have it
+// stop in each partition before the offset of its end.
 func (b *Broker) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]GroupOffset, error) {
 	c := b.client
 	t, err := c.metadata.topic(ctx, topic)
