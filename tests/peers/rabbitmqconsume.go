@@ -154,7 +154,7 @@ func (b *rabbitBench) prepareSystem(n int, joined func()) (run, clean func() err
 	sys, err := actors.NewSystem(actors.Config{}, actors.Subscription{
 		Group: rabbitGroup, Broker: joining{b.broker, joined}, Topics: []string{b.exchange}, Concurrency: workers,
 		Unordered: b.mode == brokers.ModeCompeting,
-		Actor: actors.Func(func(context.Context, brokers.Message) error { c.handled(); return nil }),
+		Actor:     actors.Func(func(context.Context, brokers.Message) error { c.handled(); return nil }),
 	})
 	if err != nil {
 		return nil, nil, err
