@@ -35,7 +35,7 @@ type reply struct {
 type batch struct {
 	done   []int64   // confirmed, dead-lettered or discarded
 	oldest time.Time // when the first of these was stored
-	park   []Row     // to be put aside
+	park   []Row     // to be put aside, or aside and refused once more
 	again  bool      // some are to be published again, for no fault of theirs
 	stop   error     // what the policy stops the relay for
 }
@@ -46,7 +46,7 @@ func (r *Relay) chains(rows []Row, b *batch) (all []*chain) {
 	made := make([]chain, 0, len(rows)) // all of them lie together, and most have one row, where it is
 	for i := range rows {
 		row := &rows[i]
-		if r.held[row.Lane] != nil {
+		if _, waits := r.held[row.Lane]; waits {
 			b.park = append(b.park, *row)
 			continue
 		}
@@ -87,7 +87,7 @@ func (r *Relay) publish(ctx context.Context, chains []*chain, b *batch) {
 		b.oldest = earlier(b.oldest, c.rows[0].At)
 		c.rows, c.dead = c.rows[1:], nil
 		if c.aside { // the next one has attempts of its own
-			r.held[c.lane] = &held{until: time.Now()}
+			r.held[c.lane] = time.Now()
 		}
 		if ctx.Err() == nil && b.stop == nil {
 			flying += r.send(ctx, c, replies, b)
@@ -159,13 +159,10 @@ func (r *Relay) settled(ctx context.Context, c *chain, err error, b *batch) bool
 
 // failed counts an attempt.
 func (r *Relay) failed(c *chain, err error) supervision.Failure {
-	now, h := time.Now(), r.held[c.lane]
-	f := supervision.Failure{Err: err, Message: &c.rows[0].Message, Attempt: 1, FirstAt: now, At: now}
-	if h != nil {
-		f.Attempt += h.attempts
-		if h.attempts > 0 {
-			f.FirstAt = h.first
-		}
+	now, row := time.Now(), &c.rows[0]
+	f := supervision.Failure{Err: err, Message: &row.Message, Attempt: row.Attempts + 1, FirstAt: now, At: now}
+	if row.Attempts > 0 {
+		f.FirstAt = row.FailedAt
 	}
 	return f
 }
@@ -206,29 +203,32 @@ func (r *Relay) logOf(row *Row, f supervision.Failure) *zap.Logger {
 		zap.Error(f.Err), zap.Int64("row", row.Seq), zap.String("topic", row.Message.Topic), zap.String("id", row.Message.ID), zap.Int("attempt", f.Attempt))
 }
 
-// hold has the lane of a chain wait, and what is in the chain go aside.
+// hold has the lane of a chain wait, and what is in the chain go aside. An attempt is
+// kept with the row, for the relays to come; that a program cannot read it is none.
 func (r *Relay) hold(c *chain, f supervision.Failure, v supervision.Verdict, b *batch) {
-	row, h := c.rows[0], r.held[c.lane]
-	switch {
-	case h != nil:
-	case len(r.held) >= r.cfg.MaxParked:
-		r.logOf(&row, f).Error("outbox at MaxParked: this message holds up all behind it")
-		r.observe(Overflowed{row})
+	row := &c.rows[0]
+	if _, waits := r.held[c.lane]; !waits && len(r.held) >= r.cfg.MaxParked {
+		r.logOf(row, f).Error("outbox at MaxParked: this message holds up all behind it")
+		r.observe(Overflowed{*row})
 		b.again = true
 		return
-	default:
-		h = &held{}
-		r.held[c.lane] = h
 	}
 	after := max(v.After, time.Millisecond)
-	*h = held{attempts: f.Attempt, first: f.FirstAt, until: f.At.Add(after)}
+	until := f.At.Add(after)
+	r.held[c.lane] = until
 	if v.Kind == supervision.Park {
-		r.logOf(&row, f).Error("outbox key held: its message cannot be published", zap.Duration("retry_in", after))
+		r.logOf(row, f).Error("outbox key held: its message cannot be published", zap.Duration("retry_in", after))
 	}
-	r.observe(Parked{row, f, after})
-	r.due = earlier(r.due, h.until)
-	if !c.aside {
+	r.observe(Parked{*row, f, after})
+	r.due = earlier(r.due, until)
+	if row.Fault == nil {
+		row.Attempts, row.FailedAt = f.Attempt, f.FirstAt
+	}
+	switch {
+	case !c.aside:
 		b.park = append(b.park, c.rows...)
+	case row.Fault == nil:
+		b.park = append(b.park, *row)
 	}
 }
 

@@ -21,8 +21,8 @@ type (
 		Messages int
 		Waited   time.Duration
 	}
-	// Parked: a message could not be published, and its lane waits. Attempts begin
-	// anew with each relay that takes the lease.
+	// Parked: a message could not be published, and its lane waits. Attempts are those
+	// of all relays, but one that was killed before it could store its own.
 	Parked struct {
 		Row     Row
 		Failure supervision.Failure

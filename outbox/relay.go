@@ -57,8 +57,8 @@ type Relay struct {
 	cfg       Config
 	publisher *brokers.Publisher
 	log       *zap.Logger
-	held      map[int64]*held // by lane
-	due       time.Time       // when the first of them is to be tried; zero if there is none
+	held      map[int64]time.Time // by lane: until when it waits. Its rows are aside
+	due       time.Time           // when the first of them is to be tried; zero if there is none
 }
 
 // NewRelay makes a relay. It does no I/O; a fault of the config is an error that
@@ -94,7 +94,7 @@ func NewRelay(cfg Config) (*Relay, error) {
 	if cfg.Policy.Reject {
 		return nil, configFault("Policy: Reject: a row is rejected by nobody; name a DeadLetter")
 	}
-	return &Relay{cfg: cfg, log: cfg.Logger, held: make(map[int64]*held)}, nil
+	return &Relay{cfg: cfg, log: cfg.Logger, held: make(map[int64]time.Time)}, nil
 }
 
 func configFault(format string, args ...any) error {

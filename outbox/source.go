@@ -23,6 +23,10 @@ type Row struct {
 	// Fault says why the message cannot be read; then Message is empty. The row's
 	// lane waits until a program can read it.
 	Fault error
+	// Attempts is how often the broker has refused it, by all relays, and FailedAt
+	// when it first did: of rows aside.
+	Attempts int
+	FailedAt time.Time
 }
 
 // Source is the store's half of a [Relay]. Its methods may be called
@@ -38,7 +42,8 @@ type Source interface {
 	// holds.
 	Done(ctx context.Context, epoch int64, seqs []int64) error
 	// Park puts rows aside, if the epoch still holds: their lanes wait, for as long
-	// as that takes, and are not to be read over and over meanwhile.
+	// as that takes, and are not to be read over and over meanwhile. Of those that
+	// are aside already it keeps Attempts and FailedAt.
 	Park(ctx context.Context, epoch int64, rows []Row) error
 	// Lanes are those that have rows aside.
 	Lanes(ctx context.Context) ([]int64, error)

@@ -7,13 +7,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// held is a lane that waits. Its rows are aside.
-type held struct {
-	attempts int // for the first of them
-	first    time.Time
-	until    time.Time
-}
-
 // begin learns which lanes wait: they are tried at once.
 func (r *Relay) begin(ctx context.Context) error {
 	lanes, err := r.cfg.Source.Lanes(ctx)
@@ -24,7 +17,7 @@ func (r *Relay) begin(ctx context.Context) error {
 	r.due = time.Time{}
 	for _, lane := range lanes {
 		r.due = time.Now()
-		r.held[lane] = &held{until: r.due}
+		r.held[lane] = r.due
 	}
 	return nil
 }
@@ -36,9 +29,9 @@ func (r *Relay) work(ctx context.Context, epoch int64) error {
 	}
 	pause := r.cfg.PollMin
 	for ctx.Err() == nil {
-		b := &batch{}
+		retried, b := &batch{}, &batch{}
 		if !r.due.IsZero() && !time.Now().Before(r.due) {
-			if err := r.retry(ctx, b); err != nil {
+			if err := r.retry(ctx, epoch, retried); err != nil {
 				return err
 			}
 		}
@@ -50,11 +43,12 @@ func (r *Relay) work(ctx context.Context, epoch int64) error {
 		if err := r.store(ctx, epoch, b); err != nil {
 			return err
 		}
-		if len(b.done)+len(b.park) > 0 {
+		done, again := len(retried.done)+len(b.done), retried.again || b.again
+		if done+len(b.park) > 0 {
 			pause = r.cfg.PollMin
 		}
-		if b.again || len(rows) < r.cfg.Batch && len(b.done) == 0 {
-			r.pause(ctx, pause, b.again)
+		if again || len(rows) < r.cfg.Batch && done == 0 {
+			r.pause(ctx, pause, again)
 			pause = min(2*pause, r.cfg.PollMax)
 		}
 	}
@@ -92,14 +86,15 @@ func (r *Relay) pause(ctx context.Context, d time.Duration, again bool) {
 }
 
 // retry publishes lanes whose time to wait is over, no more rows than a batch has,
-// or one lane's.
-func (r *Relay) retry(ctx context.Context, b *batch) error {
+// or one lane's. What became of them is stored before anything else, which may fail,
+// or be ended: an attempt would not be counted.
+func (r *Relay) retry(ctx context.Context, epoch int64, b *batch) error {
 	var chains []*chain
 	left, now := r.cfg.Batch, time.Now()
 	r.due = time.Time{}
-	for lane, h := range r.held {
-		if now.Before(h.until) || left <= 0 {
-			r.due = earlier(r.due, h.until)
+	for lane, until := range r.held {
+		if now.Before(until) || left <= 0 {
+			r.due = earlier(r.due, until)
 			continue
 		}
 		rows, err := r.cfg.Source.Aside(ctx, lane, r.cfg.Batch)
@@ -111,11 +106,11 @@ func (r *Relay) retry(ctx context.Context, b *batch) error {
 	}
 	r.publish(ctx, chains, b)
 	for _, c := range chains {
-		if h := r.held[c.lane]; h != nil {
-			r.due = earlier(r.due, h.until)
+		if until, ok := r.held[c.lane]; ok {
+			r.due = earlier(r.due, until)
 		}
 	}
-	return nil
+	return r.store(ctx, epoch, b)
 }
 
 // watch tells of the lag while the relay leads.

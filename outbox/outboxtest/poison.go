@@ -1,6 +1,7 @@
 package outboxtest
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -37,6 +38,54 @@ func testPoison(t *testing.T, open Open) {
 	original, letter, err := supervision.Decode(&letters[0])
 	if err != nil || original.ID != "bad" || letter.Attempts != 3 || !strings.Contains(letter.ErrorMessage, "large") {
 		t.Errorf("letter %+v of %q, %v", letter, original.ID, err)
+	}
+}
+
+// A message's attempts are counted over all relays that lead one after the other, so
+// it is given up though none leads for long enough; a broker that is down burns none.
+func testPoisonRestarts(t *testing.T, open Open) {
+	both, b := open(t), newBroker(t)
+	appendTo(t, both[0], message("a", "bad"), message("a", "2"))
+	seen := newTold()
+	begin := func(i int) (stop func()) {
+		down := 3
+		b.Server().OnPublish(func(m brokers.Message) error {
+			if down--; down >= 0 {
+				return &brokers.SendError{Outcome: brokers.NotSent, Err: errors.New("connection reset")}
+			}
+			if m.ID == "bad" && m.Topic == "orders" {
+				return brokers.ErrTooLarge
+			}
+			return nil
+		})
+		policy := supervision.Policy{MaxAttempts: 3, Backoff: supervision.Constant(time.Hour), DeadLetter: "dead"}
+		return relaying(t, outbox.Config{Source: both[i%2].Source, Broker: b, Policy: policy, Observe: seen.observe})
+	}
+	var began time.Time
+	for attempt := 1; attempt < 3; attempt++ {
+		stop := begin(attempt)
+		parked := first(t, seen, always[outbox.Parked])
+		stop()
+		seen.forget()
+		if attempt == 1 {
+			began = parked.Failure.FirstAt
+		}
+		if f := parked.Failure; f.Attempt != attempt || f.FirstAt.Sub(began).Abs() > time.Millisecond {
+			t.Errorf("relay %d tells of attempt %d since %v, want since %v", attempt, f.Attempt, f.FirstAt, began)
+		}
+	}
+	stop := begin(3)
+	defer stop()
+	drained(t, both[0])
+	if ids := await(t, b, "orders", 1); !slices.Equal(ids, []string{"2"}) {
+		t.Errorf("published %q", ids)
+	}
+	letters := b.Server().Messages("dead")
+	if len(letters) != 1 {
+		t.Fatalf("%d dead letters", len(letters))
+	}
+	if _, letter, err := supervision.Decode(&letters[0]); err != nil || letter.Attempts != 3 {
+		t.Errorf("letter %+v, %v", letter, err)
 	}
 }
 

@@ -60,6 +60,7 @@ func Run(t *testing.T, open Open) {
 		{"OutboxUnderLoad", testOutboxUnderLoad},
 		{"Lease", testLease},
 		{"Poison", testPoison},
+		{"PoisonRestarts", testPoisonRestarts},
 		{"Parked", testParked},
 		{"HeldAcrossBatches", testHeldAcrossBatches},
 		{"Routes", testRoutes},

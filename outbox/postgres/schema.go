@@ -52,6 +52,7 @@ var migrations = []string{
 		PRIMARY KEY (shard, id)
 	);
 	CREATE INDEX troupe_aside_lane ON troupe_aside (shard, lane, id);`,
+	`ALTER TABLE troupe_aside ADD COLUMN attempts integer NOT NULL DEFAULT 0, ADD COLUMN failed_at timestamptz;`,
 }
 
 // shardSQL makes a shard: a leaf table and a sequence, without a cache, as that

@@ -218,6 +218,9 @@ func (s *Shard) fence(ctx context.Context) error {
 func (s *Shard) Done(ctx context.Context, epoch int64, seqs []int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.leads(ctx, epoch); err != nil {
+		return err
+	}
 	var also func(tx pgx.Tx) error
 	if aside := s.cursor.beyond(seqs); len(aside) > 0 {
 		also = func(tx pgx.Tx) error {
@@ -231,11 +234,20 @@ func (s *Shard) Done(ctx context.Context, epoch int64, seqs []int64) error {
 	return s.clearAt(ctx, epoch)
 }
 
-// pass stores a place behind some numbers, together with what else there is to do.
-func (s *Shard) pass(ctx context.Context, epoch int64, seqs []int64, also func(tx pgx.Tx) error) error {
-	if s.cursor == nil || s.epoch != epoch {
+// leads makes sure of the epoch and the place: what is aside is tried before the
+// first rows are read.
+func (s *Shard) leads(ctx context.Context, epoch int64) error {
+	if s.epoch != epoch {
 		return outbox.ErrLeaseLost
 	}
+	if err := s.load(ctx); err != nil {
+		return s.fault("read the place", err)
+	}
+	return nil
+}
+
+// pass stores a place behind some numbers, together with what else there is to do.
+func (s *Shard) pass(ctx context.Context, epoch int64, seqs []int64, also func(tx pgx.Tx) error) error {
 	hi, open := s.cursor.hi, s.cursor.without(seqs)
 	move := func(tx execer) error {
 		tag, err := tx.Exec(ctx, `UPDATE troupe_relays SET hi = $3, open = $4 WHERE shard = $1 AND epoch = $2 AND hi = $5`, s.n, epoch, hi, open, s.stored)
@@ -285,31 +297,3 @@ func (s *Shard) clearAt(ctx context.Context, epoch int64) error {
 	}
 	return nil
 }
-
-// Lag implements outbox.Source.
-func (s *Shard) Lag(ctx context.Context) (outbox.Lag, error) {
-	var l outbox.Lag
-	var oldest *time.Time
-	err := s.store.pool.QueryRow(ctx, `WITH place AS (SELECT hi, open FROM troupe_relays WHERE shard = $1),
-		visible AS (
-			SELECT at FROM `+s.table+` WHERE id = ANY((SELECT open FROM place)::bigint[])
-			UNION ALL
-			(SELECT at FROM `+s.table+` WHERE id > (SELECT hi FROM place) ORDER BY id LIMIT $2)
-		), aside AS (SELECT at FROM troupe_aside WHERE shard = $1)
-		SELECT CASE WHEN v.n < $2 THEN v.n ELSE greatest(v.n, (SELECT max(id) FROM `+s.table+`) - p.hi) END + a.n, a.n,
-			cardinality(p.open) - v.known, least(v.oldest, a.oldest)
-		FROM place p,
-			(SELECT count(*) AS n, min(at) AS oldest,
-				(SELECT count(*) FROM `+s.table+` WHERE id = ANY((SELECT open FROM place)::bigint[])) AS known FROM visible) v,
-			(SELECT count(*) AS n, min(at) AS oldest FROM aside) a`, s.n, exactly).Scan(&l.Rows, &l.Aside, &l.Gaps, &oldest)
-	if err != nil {
-		return l, s.fault("lag", err)
-	}
-	if oldest != nil {
-		l.Oldest = *oldest
-	}
-	return l, nil
-}
-
-// exactly is up to how many rows the lag is counted.
-const exactly = 100_000

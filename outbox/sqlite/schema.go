@@ -46,6 +46,8 @@ var migrations = []string{
 	);
 	CREATE INDEX troupe_aside_lane ON troupe_aside (lane, seq);
 	CREATE INDEX troupe_inbox_at ON troupe_inbox (at);`,
+	`ALTER TABLE troupe_aside ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+	ALTER TABLE troupe_aside ADD COLUMN failed_at INTEGER;`,
 }
 
 // Migrations are the statements that make the tables, one text for each version,

@@ -35,12 +35,12 @@ func (s *Store) Release(ctx context.Context, epoch int64) error {
 
 // Rows implements outbox.Source.
 func (s *Store) Rows(ctx context.Context, n int) ([]outbox.Row, error) {
-	return s.read(ctx, `SELECT seq, lane, message, at FROM troupe_outbox ORDER BY seq LIMIT ?`, n)
+	return s.read(ctx, `SELECT seq, lane, message, at, 0, NULL FROM troupe_outbox ORDER BY seq LIMIT ?`, n)
 }
 
 // Aside implements outbox.Source.
 func (s *Store) Aside(ctx context.Context, lane int64, n int) ([]outbox.Row, error) {
-	return s.read(ctx, `SELECT seq, lane, message, at FROM troupe_aside WHERE lane = ? ORDER BY seq LIMIT ?`, lane, n)
+	return s.read(ctx, `SELECT seq, lane, message, at, attempts, failed_at FROM troupe_aside WHERE lane = ? ORDER BY seq LIMIT ?`, lane, n)
 }
 
 func (s *Store) read(ctx context.Context, query string, args ...any) (found []outbox.Row, err error) {
@@ -51,9 +51,10 @@ func (s *Store) read(ctx context.Context, query string, args ...any) (found []ou
 	defer func() { _ = rows.Close() }() // Err tells
 	// The targets are of all rows: those of each would be most of a read's garbage.
 	var seq, at int64
-	var lane sql.NullInt64
+	var lane, failed sql.NullInt64
+	var attempts int
 	var data []byte
-	targets := []any{&seq, &lane, &data, &at}
+	targets := []any{&seq, &lane, &data, &at, &attempts, &failed}
 	for rows.Next() {
 		if err := rows.Scan(targets...); err != nil {
 			return nil, fmt.Errorf("sqlite: read the outbox: %w", err)
@@ -62,7 +63,11 @@ func (s *Store) read(ctx context.Context, query string, args ...any) (found []ou
 		if lane.Valid {
 			known = &lane.Int64
 		}
-		found = append(found, outbox.NewRow(seq, known, data, time.UnixMilli(at)))
+		row := outbox.NewRow(seq, known, data, time.UnixMilli(at))
+		if failed.Valid {
+			row.Attempts, row.FailedAt = attempts, time.UnixMilli(failed.Int64)
+		}
+		found = append(found, row)
 	}
 	return found, rows.Err()
 }
@@ -128,6 +133,10 @@ func (s *Store) Park(ctx context.Context, epoch int64, rows []outbox.Row) error 
 				rows[i].Lane, rows[i].Seq)
 			if err == nil {
 				_, err = tx.ExecContext(ctx, `DELETE FROM troupe_outbox WHERE seq = ?`, rows[i].Seq)
+			}
+			if err == nil && rows[i].Attempts > 0 {
+				_, err = tx.ExecContext(ctx, `UPDATE troupe_aside SET attempts = ?, failed_at = ? WHERE seq = ?`,
+					rows[i].Attempts, rows[i].FailedAt.UnixMilli(), rows[i].Seq)
 			}
 			if err != nil {
 				return fmt.Errorf("sqlite: put row %d aside: %w", rows[i].Seq, err)

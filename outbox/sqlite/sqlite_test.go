@@ -92,7 +92,7 @@ func TestMigrate(t *testing.T) {
 	if _, err := sqlite.Open(t.Context(), path, sqlite.Config{Route: outboxtest.Route}); err == nil || !strings.Contains(err.Error(), "99") {
 		t.Errorf("newer tables: %v", err)
 	}
-	if len(sqlite.Migrations()) != 3 {
+	if len(sqlite.Migrations()) != 4 {
 		t.Errorf("%d migrations", len(sqlite.Migrations()))
 	}
 }
