@@ -17,9 +17,6 @@ import (
 func (s *Shard) Park(ctx context.Context, epoch int64, rows []outbox.Row) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.leads(ctx, epoch); err != nil {
-		return err
-	}
 	var fresh []int64 // not aside yet
 	ids, lanes := make([]int64, len(rows)), make([]int64, len(rows))
 	attempts, failed := make([]int32, len(rows)), make([]pgtype.Timestamptz, len(rows))
@@ -61,8 +58,14 @@ func (s *Shard) Lanes(ctx context.Context) ([]int64, error) {
 	return lanes, nil
 }
 
-// Aside implements outbox.Source.
+// Aside implements outbox.Source. It may come before Rows, and needs the place as well:
+// what becomes of the rows is stored if that is where it was when they were read.
 func (s *Shard) Aside(ctx context.Context, lane int64, n int) ([]outbox.Row, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.load(ctx); err != nil {
+		return nil, s.fault("read the place", err)
+	}
 	rows, err := s.store.pool.Query(ctx, `SELECT id, message, at, attempts, failed_at FROM troupe_aside WHERE shard = $1 AND lane = $2 ORDER BY id LIMIT $3`, s.n, lane, n)
 	if err != nil {
 		return nil, s.fault("read what is aside", err)

@@ -62,6 +62,9 @@ func (c *cursor) pass(done []int64) {
 
 // beyond are those of some numbers that are not the cursor's: their rows are aside.
 func (c *cursor) beyond(ids []int64) (others []int64) {
+	if c == nil {
+		return nil
+	}
 	for _, id := range ids {
 		if _, ok := c.open[id]; !ok {
 			others = append(others, id)

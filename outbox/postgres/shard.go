@@ -218,9 +218,6 @@ func (s *Shard) fence(ctx context.Context) error {
 func (s *Shard) Done(ctx context.Context, epoch int64, seqs []int64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.leads(ctx, epoch); err != nil {
-		return err
-	}
 	var also func(tx pgx.Tx) error
 	if aside := s.cursor.beyond(seqs); len(aside) > 0 {
 		also = func(tx pgx.Tx) error {
@@ -234,20 +231,11 @@ func (s *Shard) Done(ctx context.Context, epoch int64, seqs []int64) error {
 	return s.clearAt(ctx, epoch)
 }
 
-// leads makes sure of the epoch and the place: what is aside is tried before the
-// first rows are read.
-func (s *Shard) leads(ctx context.Context, epoch int64) error {
-	if s.epoch != epoch {
-		return outbox.ErrLeaseLost
-	}
-	if err := s.load(ctx); err != nil {
-		return s.fault("read the place", err)
-	}
-	return nil
-}
-
 // pass stores a place behind some numbers, together with what else there is to do.
 func (s *Shard) pass(ctx context.Context, epoch int64, seqs []int64, also func(tx pgx.Tx) error) error {
+	if s.cursor == nil || s.epoch != epoch {
+		return outbox.ErrLeaseLost
+	}
 	hi, open := s.cursor.hi, s.cursor.without(seqs)
 	move := func(tx execer) error {
 		tag, err := tx.Exec(ctx, `UPDATE troupe_relays SET hi = $3, open = $4 WHERE shard = $1 AND epoch = $2 AND hi = $5`, s.n, epoch, hi, open, s.stored)
