@@ -72,9 +72,9 @@ type Config struct {
 	// RoutingKey is another. A queue that was made with another one, or none, is
 	// refused. Defaults to none.
 	DeadLetter DeadLetter
-	// PolicyDeadLetters are queues among Queues whose dead-letter exchange a policy
-	// of the server sets, which AMQP does not show. Default to none: rejecting from a
-	// queue that has no such argument is refused.
+	// PolicyDeadLetters are queues among Queues and LimitedQueues whose dead-letter
+	// exchange a policy of the server sets, which AMQP does not show. Default to
+	// none: rejecting from a queue that has no such argument is refused.
 	PolicyDeadLetters []string
 	// LimitedQueues are queues of groups that are read in order although they have
 	// a delivery limit, and are taken as they are. They must be there. Default to

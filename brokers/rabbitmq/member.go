@@ -97,6 +97,9 @@ func (s *subscription) join(topic string) error {
 	case err != nil:
 		return err
 	}
+	if err := s.checkLimited(topic, partitions); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.topics[topic] = partitions

@@ -28,8 +28,29 @@ func (b *Broker) checkRejects(cfg brokers.SubscriptionConfig, topic string) erro
 	return nil
 }
 
-// checkDeadLetters refuses to reject what comes from a queue of others that has no
-// dead-letter exchange.
+// checkLimited is checkDeadLetters for the group's queues that are taken as they are.
+func (s *subscription) checkLimited(topic string, partitions int) error {
+	var queues []string
+	if s.competes() {
+		queues = append(queues, competingQueue(topic, s.cfg.Group))
+	} else {
+		for id := range partitions {
+			queues = append(queues, groupQueue(topic, s.cfg.Group, id))
+		}
+	}
+	for _, queue := range queues {
+		if !slices.Contains(s.b.cfg.LimitedQueues, queue) {
+			continue
+		}
+		if err := s.checkDeadLetters(queue); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDeadLetters refuses to reject what comes from a queue that the driver has not
+// made, and that has no dead-letter exchange.
 func (s *subscription) checkDeadLetters(queue string) error {
 	if !s.cfg.Rejects || slices.Contains(s.b.cfg.PolicyDeadLetters, queue) {
 		return nil

@@ -178,6 +178,33 @@ func TestRejectNeedsAPlace(t *testing.T) {
 	})
 }
 
+// A group's queue that is taken as it is, whatever Config says, is looked at as those
+// of others are.
+func TestRejectFromALimitedQueue(t *testing.T) {
+	onEach(t, func(t *testing.T, url string) {
+		for _, mode := range []brokers.Mode{brokers.ModeOrdered, brokers.ModeCompeting} {
+			cfg, ch := config(t, url), admin(t, url)
+			g := newGroup(t, cfg)
+			if err := g.b.EnsureTopic(t.Context(), brokers.TopicConfig{Name: g.topic, Partitions: 1}); err != nil {
+				t.Fatal(err)
+			}
+			if mode == brokers.ModeCompeting {
+				g.queue = g.topic + "." + g.name + ".all"
+			}
+			if _, err := ch.QueueDeclare(g.queue, true, false, false, false, amqp.Table{amqp.QueueTypeArg: "quorum", "x-delivery-limit": int32(2)}); err != nil {
+				t.Fatal(err)
+			}
+			cfg.LimitedQueues = []string{g.queue}
+			cfg.DeadLetter.Exchange, _ = morgue(t, ch)
+			g.b = open(t, quick(cfg))
+			_, err := g.subscribe(brokers.SubscriptionConfig{Mode: mode, Rejects: true}).Accept(lasting(t, 20*time.Second))
+			if err == nil || !strings.Contains(err.Error(), g.queue) || !strings.Contains(err.Error(), "no dead-letter exchange") {
+				t.Errorf("mode %d: Accept: %v", mode, err)
+			}
+		}
+	})
+}
+
 // A group's queue that was made with no dead-letter exchange is refused when there is
 // to be one.
 func TestRejectFromAnEarlierQueue(t *testing.T) {
