@@ -67,9 +67,8 @@ func (c *committer) work(s *subscription) {
 
 // take returns the units of so many messages, at least one; nil if there is none, or
 // not a whole group beside the transaction that is under way, which takes them. A
-// message that is in two units, as it
-// was published under two keys, is in two groups: the store tells the second that
-// it was handled.
+// message that is in two units, as it was published under two keys, is in two groups:
+// the store tells the second that it was handled.
 func (c *committer) take(messages int) (group []*unit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,9 +18,15 @@ import (
 // API keys of Kafka's protocol.
 const (
 	offsetCommit   uint16 = 8
+	joinGroup      uint16 = 11
 	initProducerID uint16 = 22
 	endTxn         uint16 = 26
 )
+
+// isRequest says whether what is being written begins a request of a kind.
+func isRequest(b []byte, key uint16) bool {
+	return len(b) >= 6 && binary.BigEndian.Uint16(b[4:]) == key
+}
 
 // holder counts requests of a kind, and holds the first one back that comes once it is
 // armed, when all that it says is chosen.
@@ -45,7 +51,7 @@ type holding struct {
 }
 
 func (c holding) Write(b []byte) (int, error) {
-	if len(b) >= 6 && binary.BigEndian.Uint16(b[4:]) == c.h.key {
+	if isRequest(b, c.h.key) {
 		c.h.seen.Add(1)
 		if c.h.armed.Load() {
 			c.h.first.Do(func() {

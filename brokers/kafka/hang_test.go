@@ -2,7 +2,6 @@ package kafka_test
 
 import (
 	"context"
-	"encoding/binary"
 	"net"
 	"sync"
 	"testing"
@@ -46,8 +45,7 @@ type hung struct {
 }
 
 func (c *hung) Write(b []byte) (int, error) {
-	const joinGroup = 11
-	if len(b) > 6 && binary.BigEndian.Uint16(b[4:]) == joinGroup {
+	if isRequest(b, joinGroup) {
 		c.of.once.Do(func() { close(c.of.began) })
 	}
 	return c.Conn.Write(b)

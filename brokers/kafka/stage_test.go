@@ -2,7 +2,6 @@ package kafka_test
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -416,7 +415,7 @@ type trapped struct {
 }
 
 func (c trapped) Write(b []byte) (int, error) {
-	if len(b) < 6 || binary.BigEndian.Uint16(b[4:]) != endTxn {
+	if !isRequest(b, endTxn) {
 		return c.Conn.Write(b)
 	}
 	if c.trap.seen.Add(1) != int64(c.trap.at) {

@@ -40,13 +40,7 @@ func (c Core) Publish(m *brokers.Message) error {
 	if !validSubject(m.Topic, false) {
 		return fmt.Errorf("%w: Message.Topic is no subject to publish to: %q", brokers.ErrInvalid, m.Topic)
 	}
-	if bare(m) {
-		return c.b.sent(c.b.nc.Publish(m.Topic, m.Payload))
-	}
-	return c.b.withEncoded(m, func(msg *nats.Msg) error {
-		msg.Subject = m.Topic
-		return c.b.sent(c.b.nc.PublishMsg(msg))
-	})
+	return c.b.sent(c.b.put(m, m.Topic, "", 0))
 }
 
 // Flush waits until the server has taken all that was published.
@@ -223,6 +217,21 @@ func (b *Broker) sent(err error) error {
 		return fmt.Errorf("nats: no connection: %w", err)
 	}
 	return err
+}
+
+// put publishes m to a subject, with a time in a header unless that is 0: what is
+// nothing but a payload goes without headers.
+func (b *Broker) put(m *brokers.Message, subject, replyTo string, timeout time.Duration) error {
+	if bare(m) && timeout == 0 {
+		return b.nc.PublishRequest(subject, replyTo, m.Payload) // replyTo may be empty: no subject is checked
+	}
+	return b.withEncoded(m, func(msg *nats.Msg) error {
+		msg.Subject, msg.Reply = subject, replyTo
+		if timeout > 0 {
+			msg.Header[timeoutHeader] = []string{timeout.String()}
+		}
+		return b.nc.PublishMsg(msg)
+	})
 }
 
 // withEncoded calls f with m as the client has it.

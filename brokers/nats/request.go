@@ -52,9 +52,12 @@ func (b *Broker) Request(ctx context.Context, m brokers.Message) (brokers.Messag
 	if ctx.Err() != nil {
 		return brokers.Message{}, context.Cause(ctx)
 	}
-	left := time.Until(deadline)
+	left, explicit := time.Until(deadline), time.Duration(0)
+	if left > brokers.DefaultRequestTimeout {
+		explicit = left
+	}
 	reply, err := b.replies.ask(ctx, left, func(replyTo string) error {
-		return b.ask(&m, replyTo, left)
+		return b.put(&m, requestSubject(m.Topic), replyTo, explicit)
 	})
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
@@ -63,21 +66,6 @@ func (b *Broker) Request(ctx context.Context, m brokers.Message) (brokers.Messag
 		return brokers.Message{}, b.sent(err)
 	}
 	return readReply(&m, reply)
-}
-
-// ask publishes a request that is waited for so long.
-func (b *Broker) ask(m *brokers.Message, replyTo string, left time.Duration) error {
-	subject, explicit := requestSubject(m.Topic), left > brokers.DefaultRequestTimeout
-	if bare(m) && !explicit {
-		return b.nc.PublishRequest(subject, replyTo, m.Payload)
-	}
-	return b.withEncoded(m, func(msg *nats.Msg) error {
-		msg.Subject, msg.Reply = subject, replyTo
-		if explicit {
-			msg.Header[timeoutHeader] = []string{left.String()}
-		}
-		return b.nc.PublishMsg(msg)
-	})
 }
 
 // readReply takes the error out of a reply.
@@ -129,22 +117,17 @@ func (r *responder) receive(msg *nats.Msg) {
 }
 
 func openRequest(msg *nats.Msg) (brokers.Message, time.Duration) {
+	left := timeOf(msg.Reply)
 	if text := msg.Header.Get(timeoutHeader); text != "" {
-		if left, err := time.ParseDuration(text); err == nil {
-			return decodeCore(msg), left
+		if said, err := time.ParseDuration(text); err == nil {
+			left = said
 		}
 	}
-	return decodeCore(msg), timeOf(msg.Reply)
+	return decodeCore(msg), left
 }
 
 func (b *Broker) reply(msg *nats.Msg, out *brokers.Message) error {
-	if bare(out) {
-		return b.sent(b.nc.Publish(msg.Reply, out.Payload))
-	}
-	return b.withEncoded(out, func(reply *nats.Msg) error {
-		reply.Subject = msg.Reply
-		return b.sent(b.nc.PublishMsg(reply))
-	})
+	return b.sent(b.put(out, msg.Reply, "", 0))
 }
 
 func (b *Broker) refuse(log *zap.Logger, msg *nats.Msg, e *brokers.ReplyError) {

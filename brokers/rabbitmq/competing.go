@@ -101,7 +101,7 @@ func (f source) declare(ch *amqp.Channel) (string, error) {
 // declareCompeting makes the queue of a competing group, and binds it.
 func (b *Broker) declareCompeting(ch *amqp.Channel, topic, group string, partitions int) error {
 	queue := competingQueue(topic, group)
-	if err := b.declareGroupQueue(ch, queue, b.groupArguments()); err != nil {
+	if err := b.declareGroupQueue(ch, queue, b.groupArguments(false)); err != nil {
 		return fmt.Errorf("rabbitmq: queue %q: %w", queue, err)
 	}
 	for id := range partitions {

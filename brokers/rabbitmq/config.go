@@ -118,8 +118,8 @@ func (c *Config) validate() error {
 			return fmt.Errorf("%w: rabbitmq.Config.Queues[%q]: %w", brokers.ErrInvalid, topic, err)
 		}
 	}
-	if d := c.DeadLetter; d.Exchange == "" && (d.RoutingKey != "" || d.AtLeastOnce) {
-		return fmt.Errorf("%w: rabbitmq.Config.DeadLetter has no Exchange", brokers.ErrInvalid)
+	if err := c.DeadLetter.validate("rabbitmq.Config."); err != nil {
+		return err
 	}
 	if c.ExternalAuth && (c.TLS == nil || len(c.TLS.Certificates) == 0 && c.TLS.GetClientCertificate == nil) {
 		return fmt.Errorf("%w: rabbitmq.Config.ExternalAuth needs a client certificate in TLS", brokers.ErrInvalid)

@@ -13,8 +13,8 @@ import (
 // with TLS "amqps://...", by default on port 5671. The options are fields of
 // [Config]: name, heartbeat, dial_timeout, request_timeout, retry_min, retry_max,
 // member_interval, failover_after, acknowledgement_timeout, dead_letter_exchange,
-// dead_letter_routing_key and publish_connections. With TLS also ca_file, cert_file and key_file, in PEM,
-// server_name, and auth (password or external).
+// dead_letter_routing_key and publish_connections. With TLS also ca_file, cert_file and
+// key_file, in PEM, server_name, and auth (password or external).
 var Driver = brokers.Driver{Schemes: []string{"amqp", schemeTLS}, Open: openDSN}
 
 const (

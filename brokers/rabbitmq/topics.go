@@ -221,8 +221,7 @@ func (t *topics) ensure(ctx context.Context, cfg brokers.TopicConfig) error {
 
 // declareGroup makes the queues of a group, and binds them.
 func (b *Broker) declareGroup(ch *amqp.Channel, topic, group string, partitions int) error {
-	arguments := b.groupArguments()
-	arguments[amqp.SingleActiveConsumerArg] = true
+	arguments := b.groupArguments(true)
 	for id := range partitions {
 		queue := groupQueue(topic, group, id)
 		if err := b.declareGroupQueue(ch, queue, arguments); err != nil {
@@ -238,22 +237,13 @@ func (b *Broker) declareGroup(ch *amqp.Channel, topic, group string, partitions 
 // groupArguments are those of the queues of groups. They deliver a message as often
 // as need be: with the default of 20 from 4.0 on every twentieth hand-over would
 // drop what was prefetched.
-func (b *Broker) groupArguments() amqp.Table {
-	arguments := amqp.Table{amqp.QueueTypeArg: amqp.QueueTypeQuorum}
-	if b.server.limitsDeliveries() {
-		arguments[deliveryLimitArgument] = int32(-1)
+func (b *Broker) groupArguments(singleActive bool) amqp.Table {
+	q := QueueConfig{SingleActive: singleActive, DeliveryLimit: -1}
+	if b.cfg.DeadLetter.Exchange != "" {
+		q.DeadLetter, q.Overflow = b.cfg.DeadLetter, OverflowReject
+		q.DeadLetter.AtLeastOnce = true
 	}
-	dead := b.cfg.DeadLetter
-	if dead.Exchange == "" {
-		return arguments
-	}
-	arguments[deadExchangeArgument] = exchangeName(dead.Exchange)
-	arguments[deadStrategyArgument] = atLeastOnce
-	arguments[amqp.QueueOverflowArg] = string(OverflowReject) // which that needs
-	if dead.RoutingKey != "" {
-		arguments[deadKeyArgument] = dead.RoutingKey
-	}
-	return arguments
+	return q.declaration(b.server).arguments()
 }
 
 // declareGroupQueue makes a queue or checks it. One with a delivery limit is

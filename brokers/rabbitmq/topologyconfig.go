@@ -146,8 +146,19 @@ type DeadLetter struct {
 	AtLeastOnce bool
 }
 
+// validate is that of a field with it, of a config of that name.
+func (d *DeadLetter) validate(at string) error {
+	if d.Exchange == "" && (d.RoutingKey != "" || d.AtLeastOnce) {
+		return fmt.Errorf("%w: %sDeadLetter has no Exchange", brokers.ErrInvalid, at)
+	}
+	return nil
+}
+
 func (c *QueueConfig) validate() error {
 	const at = "QueueConfig."
+	if err := c.DeadLetter.validate(at); err != nil {
+		return err
+	}
 	classic := c.Kind == QueueClassic
 	switch {
 	case c.Kind != "" && c.Kind != QueueQuorum && !classic:
@@ -162,8 +173,6 @@ func (c *QueueConfig) validate() error {
 		return fmt.Errorf("%w: %sDeliveryLimit is %d; want -1 or more, and a quorum queue", brokers.ErrInvalid, at, c.DeliveryLimit)
 	case c.MaxLength < 0 || c.MaxBytes < 0:
 		return fmt.Errorf("%w: %sMaxLength or MaxBytes is negative", brokers.ErrInvalid, at)
-	case c.DeadLetter.Exchange == "" && (c.DeadLetter.RoutingKey != "" || c.DeadLetter.AtLeastOnce):
-		return fmt.Errorf("%w: %sDeadLetter has no Exchange", brokers.ErrInvalid, at)
 	case c.DeadLetter.AtLeastOnce && (classic || c.Overflow != OverflowReject):
 		// The server takes it, and dead-letters at most once all the same.
 		return fmt.Errorf("%w: %sDeadLetter.AtLeastOnce needs a quorum queue with OverflowReject", brokers.ErrInvalid, at)
@@ -192,8 +201,6 @@ const (
 	deadStrategyArgument  = "x-dead-letter-strategy"
 	deliveryLimitArgument = "x-delivery-limit"
 	maxPriorityArgument   = "x-max-priority"
-
-	atLeastOnce = "at-least-once" // of deadStrategyArgument
 )
 
 func (c *QueueConfig) declaration(v server) *declaration {
@@ -214,7 +221,7 @@ func (c *QueueConfig) declaration(v server) *declaration {
 	set(amqp.QueueOverflowArg, string(c.Overflow), c.Overflow != "")
 	set(deadExchangeArgument, exchangeName(c.DeadLetter.Exchange), c.DeadLetter.Exchange != "")
 	set(deadKeyArgument, c.DeadLetter.RoutingKey, c.DeadLetter.RoutingKey != "")
-	set(deadStrategyArgument, atLeastOnce, c.DeadLetter.AtLeastOnce)
+	set(deadStrategyArgument, "at-least-once", c.DeadLetter.AtLeastOnce)
 	set(amqp.SingleActiveConsumerArg, true, c.SingleActive)
 	set(maxPriorityArgument, int64(c.MaxPriority), c.MaxPriority > 0)
 	if limit := int64(c.DeliveryLimit); limit != 0 {
