@@ -65,8 +65,8 @@ type Lag struct {
 	// Aside is how many of them wait for a message that cannot be published.
 	Aside int64
 	// Gaps is how many numbers have neither a row nor, as far as is known, been
-	// rolled back: many mean that a transaction is open for long, in any database
-	// of the server. They hold up nothing.
+	// rolled back: many mean that a transaction that writes to the outbox is open
+	// for long. They hold up nothing.
 	Gaps int64
 	// Oldest is when the oldest was stored, to within the order of commits; zero
 	// if there are none.

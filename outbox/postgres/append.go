@@ -15,8 +15,9 @@ import (
 // appendSQL locks the keys, in the order given, and then numbers the rows: the
 // locks are counted before the sorted rows are given their numbers.
 const appendSQL = `WITH locks AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) FROM unnest($1::bigint[]) k)
-	INSERT INTO troupe_outbox (xid, shard, id, lane, message)
-	SELECT pg_current_xact_id(), r.shard, nextval(('troupe_outbox_seq_' || r.shard)::regclass), r.lane, r.message FROM (
+	INSERT INTO troupe_outbox (xid, shard, id, lane, message, segment)
+	SELECT pg_current_xact_id(), r.shard, nextval(('troupe_outbox_seq_' || r.shard)::regclass), r.lane, r.message,
+		coalesce(pg_sequence_last_value(('troupe_outbox_segment_' || r.shard)::regclass), 0) FROM (
 		SELECT m.shard, m.lane, m.message FROM (SELECT count(*) AS n FROM locks) l,
 			unnest($2::integer[], $3::bigint[], $4::bytea[]) WITH ORDINALITY m (shard, lane, message, n) WHERE l.n >= 0 ORDER BY m.n OFFSET 0
 	) r`
@@ -24,8 +25,8 @@ const appendSQL = `WITH locks AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) F
 // appendOneSQL is appendSQL for a message of that shard, as most transactions have
 // one, for which it is much to plan and to run. With a key, the lock comes after
 // FROM: there is no row to give a number to before it is taken.
-const appendOneSQL = `INSERT INTO troupe_outbox (xid, shard, id, lane, message)
-	SELECT pg_current_xact_id(), %[1]d, nextval('troupe_outbox_seq_%[1]d'), $1::bigint, $2::bytea`
+const appendOneSQL = `INSERT INTO troupe_outbox (xid, shard, id, lane, message, segment)
+	SELECT pg_current_xact_id(), %[1]d, nextval('troupe_outbox_seq_%[1]d'), $1::bigint, $2::bytea, (SELECT last_value FROM troupe_outbox_segment_%[1]d)`
 
 // appending is a statement and its arguments.
 func (s *Store) appending(messages []brokers.Message) (query string, args []any, err error) {

@@ -13,7 +13,7 @@ import (
 )
 
 // Park implements outbox.Source. Rows that wait for long would otherwise be looked
-// for with each read, and keep their table from being dropped.
+// for with each read, and keep their segment from being cleared.
 func (s *Shard) Park(ctx context.Context, epoch int64, rows []outbox.Row) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,27 +4,86 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
 )
 
+// numbers are those of some spans.
+func numbers(open spans) (all []int64) {
+	for _, p := range open {
+		for id := p.from; id <= p.to; id++ {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
 // A gap closes only when its fence has been passed, and what was seen does not close
 // at all until it is done with.
 func TestCursor(t *testing.T) {
-	c := newCursor(0, nil)
+	c := newCursor(0, nil, nil)
 	c.saw([]int64{1, 4}, math.MaxInt64, 100)
-	if got := c.without(nil); !slices.Equal(got, []int64{1, 2, 3, 4}) || !c.unfenced() {
-		t.Fatalf("open %v", got)
+	if _, unfenced := c.gaps(); !slices.Equal(numbers(c.open), []int64{1, 2, 3, 4}) || !unfenced {
+		t.Fatalf("open %v", c.open)
 	}
 	c.fence(103)
 	c.saw([]int64{1, 2, 4}, math.MaxInt64, 102)
-	if got := c.without([]int64{1, 4}); !slices.Equal(got, []int64{2, 3}) {
+	if got := numbers(c.open.without([]int64{4, 1})); !slices.Equal(got, []int64{2, 3}) {
 		t.Errorf("before the fence %v are open", got)
 	}
 	c.saw([]int64{1, 2, 4}, math.MaxInt64, 103)
-	if got := c.without([]int64{1, 4}); !slices.Equal(got, []int64{2}) {
+	if got := numbers(c.open.without([]int64{1, 4})); !slices.Equal(got, []int64{2}) {
 		t.Errorf("after the fence %v are open", got)
+	}
+}
+
+// A gap closes beside a transaction that has nothing to do with it, as soon as those
+// have ended who wrote when it was first looked for them; not while one of them may be
+// there under another name.
+func TestCursorWriters(t *testing.T) {
+	for name, test := range map[string]struct {
+		looks []map[string]bool
+		open  bool
+	}{
+		"nobody wrote":   {[]map[string]bool{{}}, false},
+		"ended":          {[]map[string]bool{{"1/2": true}, {"1/3": true}}, false},
+		"one of two":     {[]map[string]bool{{"1/2": true, "1/3": true}, {"1/3": true}}, true},
+		"prepared since": {[]map[string]bool{{"1/2": true}, {prepared: true}}, true},
+		"looked once":    {[]map[string]bool{{"1/2": true}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCursor(0, nil, nil)
+			c.saw([]int64{3}, math.MaxInt64, 100)
+			c.fence(103)
+			for _, look := range test.looks {
+				c.writing(look)
+			}
+			c.saw([]int64{2, 3}, math.MaxInt64, 100)
+			c.pass([]int64{2, 3})
+			if open := slices.Equal(numbers(c.open), []int64{1}); open != test.open {
+				t.Errorf("open: %v", numbers(c.open))
+			}
+		})
+	}
+}
+
+// A number that is far beyond makes one span, and when there are too many the reader
+// looks no further.
+func TestCursorIsBounded(t *testing.T) {
+	c := newCursor(0, nil, nil)
+	c.saw([]int64{1_000_000_000}, math.MaxInt64, 1)
+	if len(c.open) != 2 || c.full() {
+		t.Errorf("%d spans", len(c.open))
+	}
+	var visible []int64
+	for i := range int64(maxSpans) {
+		visible = append(visible, c.hi+2+2*i)
+	}
+	c.saw(append([]int64{1_000_000_000}, visible...), math.MaxInt64, 1)
+	if c.pass(visible); !c.full() {
+		t.Errorf("%d spans", len(c.open))
 	}
 }
 
@@ -35,15 +94,20 @@ func TestCursorLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		w := &world{running: make(map[int64][]int64), visible: make(map[int64]bool), xid: 1}
-		c, done := newCursor(0, nil), make(map[int64]bool)
+		c, done := newCursor(0, nil, nil), make(map[int64]bool)
 		for range 200 {
-			switch random.IntN(6) {
+			switch random.IntN(8) {
 			case 0:
 				w.begin(random)
+			case 7:
+				w.more(random)
 			case 1, 2:
 				w.end(random)
 			case 3: // another relay begins where this one has stored its place
-				c = newCursor(c.hi, c.without(nil))
+				from, to := c.open.bounds()
+				c = newCursor(c.hi, from, to)
+			case 4:
+				c.writing(w.writers())
 			default:
 				read(c, w, done, 1+random.IntN(5))
 			}
@@ -60,8 +124,8 @@ func TestCursorLosesNothing(t *testing.T) {
 				t.Fatalf("%d is lost", id)
 			}
 		}
-		if open := c.without(nil); len(open) > 0 {
-			t.Fatalf("%v stay open", open)
+		if len(c.open) > 0 {
+			t.Fatalf("%v stay open", numbers(c.open))
 		}
 	})
 }
@@ -81,6 +145,17 @@ func (w *world) begin(random *rand.Rand) {
 	}
 	if w.running[w.xid] == nil {
 		w.running[w.xid] = []int64{}
+	}
+}
+
+// more has a transaction take numbers long after it began.
+func (w *world) more(random *rand.Rand) {
+	for xid := range w.running {
+		w.id++
+		w.running[xid] = append(w.running[xid], w.id)
+		if random.IntN(2) == 0 {
+			return
+		}
 	}
 }
 
@@ -104,11 +179,22 @@ func (w *world) xmin() int64 {
 	return oldest
 }
 
+// writers are the transactions that have taken numbers, by name.
+func (w *world) writers() map[string]bool {
+	names := make(map[string]bool)
+	for xid, ids := range w.running {
+		if len(ids) > 0 {
+			names[strconv.FormatInt(xid, 10)] = true
+		}
+	}
+	return names
+}
+
 // read is what a shard does: up to n rows, and a fence for new gaps.
 func read(c *cursor, w *world, done map[int64]bool, n int) int {
 	var ids []int64
 	for id := range w.visible {
-		if _, open := c.open[id]; open || id > c.hi {
+		if c.open.has(id) || id > c.hi {
 			ids = append(ids, id)
 		}
 	}
@@ -119,13 +205,13 @@ func read(c *cursor, w *world, done map[int64]bool, n int) int {
 		last = ids[n-1]
 	}
 	c.saw(ids, last, w.xmin())
-	if c.unfenced() {
+	if _, unfenced := c.gaps(); unfenced {
 		w.xid++
 		c.fence(w.xid)
 	}
 	for _, id := range ids {
 		done[id] = true
-		delete(c.open, id)
 	}
+	c.pass(ids)
 	return len(ids)
 }

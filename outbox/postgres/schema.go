@@ -53,11 +53,36 @@ var migrations = []string{
 	);
 	CREATE INDEX troupe_aside_lane ON troupe_aside (shard, lane, id);`,
 	`ALTER TABLE troupe_aside ADD COLUMN attempts integer NOT NULL DEFAULT 0, ADD COLUMN failed_at timestamptz;`,
+	// What was a shard's table is its first segment now. The column is renamed so that
+	// a relay of an earlier version, which would not know what is in it, stops.
+	`ALTER TABLE troupe_relays RENAME COLUMN open TO open_from;
+	ALTER TABLE troupe_relays ADD COLUMN open_to bigint[] NOT NULL DEFAULT '{}';
+	UPDATE troupe_relays SET open_to = open_from;
+	ALTER TABLE troupe_outbox ADD COLUMN segment integer NOT NULL DEFAULT 0;
+	DO $$ DECLARE s integer; BEGIN
+		FOR s IN SELECT shard FROM troupe_relays LOOP
+			EXECUTE format('ALTER TABLE troupe_outbox DETACH PARTITION troupe_outbox_%1$s', s);
+			EXECUTE format('ALTER TABLE troupe_outbox_%1$s RENAME TO troupe_outbox_%1$s_0', s);
+			EXECUTE format('CREATE TABLE troupe_outbox_%1$s PARTITION OF troupe_outbox FOR VALUES IN (%1$s) PARTITION BY LIST (segment)', s);
+			EXECUTE format('ALTER TABLE troupe_outbox_%1$s ATTACH PARTITION troupe_outbox_%1$s_0 FOR VALUES IN (0)', s);
+			EXECUTE format('CREATE TABLE troupe_outbox_%1$s_1 PARTITION OF troupe_outbox_%1$s (PRIMARY KEY (id)) FOR VALUES IN (1)', s);
+			EXECUTE format('CREATE TABLE troupe_outbox_%1$s_2 PARTITION OF troupe_outbox_%1$s (PRIMARY KEY (id)) FOR VALUES IN (2)', s);
+			EXECUTE format('CREATE TABLE troupe_outbox_%1$s_3 PARTITION OF troupe_outbox_%1$s (PRIMARY KEY (id)) FOR VALUES IN (3)', s);
+			EXECUTE format('CREATE SEQUENCE troupe_outbox_segment_%1$s MINVALUE 0 OWNED BY troupe_outbox_%1$s.segment', s);
+			EXECUTE format('ALTER SEQUENCE troupe_outbox_seq_%1$s OWNED BY troupe_outbox_%1$s.id', s);
+		END LOOP;
+	END $$;`,
 }
 
-// shardSQL makes a shard: a leaf table and a sequence, without a cache, as that
-// would hand out numbers long before they are used.
-const shardSQL = `CREATE TABLE IF NOT EXISTS troupe_outbox_%[1]d PARTITION OF troupe_outbox (PRIMARY KEY (id)) FOR VALUES IN (%[1]d);
+// shardSQL makes a shard: a table of segments, a sequence without a cache, as that
+// would hand out numbers long before they are used, and another one that is the
+// segment which rows are written to.
+const shardSQL = `CREATE TABLE IF NOT EXISTS troupe_outbox_%[1]d PARTITION OF troupe_outbox FOR VALUES IN (%[1]d) PARTITION BY LIST (segment);
+	CREATE TABLE IF NOT EXISTS troupe_outbox_%[1]d_0 PARTITION OF troupe_outbox_%[1]d (PRIMARY KEY (id)) FOR VALUES IN (0);
+	CREATE TABLE IF NOT EXISTS troupe_outbox_%[1]d_1 PARTITION OF troupe_outbox_%[1]d (PRIMARY KEY (id)) FOR VALUES IN (1);
+	CREATE TABLE IF NOT EXISTS troupe_outbox_%[1]d_2 PARTITION OF troupe_outbox_%[1]d (PRIMARY KEY (id)) FOR VALUES IN (2);
+	CREATE TABLE IF NOT EXISTS troupe_outbox_%[1]d_3 PARTITION OF troupe_outbox_%[1]d (PRIMARY KEY (id)) FOR VALUES IN (3);
+	CREATE SEQUENCE IF NOT EXISTS troupe_outbox_segment_%[1]d MINVALUE 0 OWNED BY troupe_outbox_%[1]d.segment;
 	CREATE SEQUENCE IF NOT EXISTS troupe_outbox_seq_%[1]d CACHE 1 OWNED BY troupe_outbox_%[1]d.id;
 	INSERT INTO troupe_relays (shard) VALUES (%[1]d) ON CONFLICT DO NOTHING;`
 

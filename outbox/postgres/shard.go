@@ -20,8 +20,9 @@ import (
 type Shard struct {
 	store    *Store
 	n        int
-	table    string // its leaf
-	sequence string
+	table    string // of its segments
+	sequence string // of its numbers
+	writeTo  string // the sequence that is the segment to write to
 	woken    chan struct{}
 
 	append, appendKeyed string // statements for one message
@@ -32,8 +33,11 @@ type Shard struct {
 	cluster int64     // where the lease is from
 	cursor  *cursor   // nil until it is read from the database
 	stored  int64     // the cursor's hi, as it is stored
-	done    int       // rows published since the table was cleared
 	found   int       // by the last read
+	looked  time.Time // for writers, or there were no gaps
+
+	done     int // rows published since others are written to another segment
+	clearsAt int // so many
 }
 
 var _ outbox.Source = (*Shard)(nil)
@@ -41,7 +45,8 @@ var _ outbox.Source = (*Shard)(nil)
 func newShard(s *Store, n int) *Shard {
 	one := fmt.Sprintf(appendOneSQL, n)
 	return &Shard{
-		store: s, n: n, table: fmt.Sprintf("troupe_outbox_%d", n), sequence: fmt.Sprintf("troupe_outbox_seq_%d", n), woken: make(chan struct{}, 1),
+		store: s, n: n, table: fmt.Sprintf("troupe_outbox_%d", n), sequence: fmt.Sprintf("troupe_outbox_seq_%d", n),
+		writeTo: fmt.Sprintf("troupe_outbox_segment_%d", n), woken: make(chan struct{}, 1),
 		append: one, appendKeyed: one + ` FROM pg_advisory_xact_lock($1)`,
 	}
 }
@@ -143,16 +148,19 @@ func (s *Shard) load(ctx context.Context) error {
 	if s.cursor != nil {
 		return nil
 	}
-	var hi, last int64
-	var open []int64
-	err := s.store.pool.QueryRow(ctx, `SELECT hi, open, (SELECT last_value FROM `+s.sequence+`) FROM troupe_relays WHERE shard = $1`, s.n).Scan(&hi, &open, &last)
+	var hi, last, done int64
+	var from, to []int64
+	err := s.store.pool.QueryRow(ctx, `SELECT hi, open_from, open_to, (SELECT last_value FROM `+s.sequence+`),
+		(SELECT count(*) FROM (SELECT 1 FROM `+s.table+` WHERE id <= hi LIMIT $2) d)
+		FROM troupe_relays WHERE shard = $1`, s.n, s.store.cfg.ClearAfter).Scan(&hi, &from, &to, &last, &done)
 	if err == nil && last < hi {
 		_, err = s.store.pool.Exec(ctx, `SELECT setval($1::text::regclass, $2) WHERE (SELECT last_value FROM `+s.sequence+`) < $2`, s.sequence, hi)
 	}
 	if err != nil {
 		return err
 	}
-	s.cursor, s.stored = newCursor(hi, open), hi
+	s.cursor, s.stored = newCursor(hi, from, to), hi
+	s.done, s.clearsAt = int(done), s.store.cfg.ClearAfter
 	return nil
 }
 
@@ -164,12 +172,19 @@ func (s *Shard) snapshot(ctx context.Context, n int) (found []outbox.Row, xmin i
 	query := `SELECT x.xmin, x.hi, r.id, r.lane, r.message, r.at FROM (
 			SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS xmin, (SELECT hi FROM troupe_relays WHERE shard = $4) AS hi
 		) x LEFT JOIN (
-			(SELECT id, lane, message, at FROM ` + s.table + ` WHERE id = ANY($1) ORDER BY id LIMIT $3)
+			(SELECT o.* FROM unnest($5::bigint[], $6::bigint[]) p (a, b), LATERAL (
+				SELECT id, lane, message, at FROM ` + s.table + ` WHERE id BETWEEN p.a AND p.b ORDER BY id LIMIT $3
+			) o ORDER BY id LIMIT $3)
 			UNION ALL
-			(SELECT id, lane, message, at FROM ` + s.table + ` WHERE id > $2 ORDER BY id LIMIT $3)
+			(SELECT id, lane, message, at FROM ` + s.table + ` WHERE id > $1 ORDER BY id LIMIT $2)
 			ORDER BY id LIMIT $3
 		) r ON true ORDER BY r.id`
-	rows, err := s.store.pool.Query(ctx, query, s.cursor.wanted(), s.cursor.hi, n, s.n)
+	from, to := s.cursor.open.bounds()
+	beyond := n
+	if s.cursor.full() {
+		beyond = 0
+	}
+	rows, err := s.store.pool.Query(ctx, query, s.cursor.hi, beyond, n, s.n, from, to)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -200,19 +215,6 @@ func (s *Shard) snapshot(ctx context.Context, n int) (found []outbox.Row, xmin i
 	return found, xmin, rows.Err()
 }
 
-// fence takes a transaction id for new gaps, in a transaction of its own.
-func (s *Shard) fence(ctx context.Context) error {
-	if !s.cursor.unfenced() {
-		return nil
-	}
-	var xid int64
-	if err := s.store.pool.QueryRow(ctx, `SELECT pg_current_xact_id()::text::bigint`).Scan(&xid); err != nil {
-		return err
-	}
-	s.cursor.fence(xid)
-	return nil
-}
-
 // Done implements outbox.Source. It writes one row, whatever the number of those
 // that are done with: they are dropped later, with their table.
 func (s *Shard) Done(ctx context.Context, epoch int64, seqs []int64) error {
@@ -236,9 +238,11 @@ func (s *Shard) pass(ctx context.Context, epoch int64, seqs []int64, also func(t
 	if s.cursor == nil || s.epoch != epoch {
 		return outbox.ErrLeaseLost
 	}
-	hi, open := s.cursor.hi, s.cursor.without(seqs)
+	hi := s.cursor.hi
+	from, to := s.cursor.open.without(seqs).bounds()
 	move := func(tx execer) error {
-		tag, err := tx.Exec(ctx, `UPDATE troupe_relays SET hi = $3, open = $4 WHERE shard = $1 AND epoch = $2 AND hi = $5`, s.n, epoch, hi, open, s.stored)
+		tag, err := tx.Exec(ctx, `UPDATE troupe_relays SET hi = $3, open_from = $4, open_to = $5
+			WHERE shard = $1 AND epoch = $2 AND hi = $6`, s.n, epoch, hi, from, to, s.stored)
 		if err == nil && tag.RowsAffected() == 0 {
 			return outbox.ErrLeaseLost
 		}
@@ -268,20 +272,4 @@ func (s *Shard) pass(ctx context.Context, epoch int64, seqs []int64, also func(t
 // execer is a pool or a transaction.
 type execer interface {
 	Exec(ctx context.Context, statement string, args ...any) (pgconn.CommandTag, error)
-}
-
-// clearAt clears the table if there is enough to clear.
-func (s *Shard) clearAt(ctx context.Context, epoch int64) error {
-	if s.done < s.store.cfg.ClearAfter {
-		return nil
-	}
-	cleared, err := s.clear(ctx, epoch)
-	if err != nil {
-		return s.fault("clear the outbox", err)
-	}
-	s.done = 0
-	if !cleared { // try again before long
-		s.done = s.store.cfg.ClearAfter - s.store.cfg.ClearAfter/4
-	}
-	return nil
 }

@@ -29,8 +29,8 @@ type Config struct {
 	// Route is the topic of messages of a type that have none: the type is the header
 	// "ce_type" or "type". One that it has no topic for is refused. Defaults to none.
 	Route func(messageType string) (topic string)
-	// ClearAfter is how many rows are published before their table is dropped.
-	// Defaults to 100,000.
+	// ClearAfter is how many rows of a shard are published before rows are written to
+	// another segment of it, so that this one can be cleared. Defaults to 100,000.
 	ClearAfter int
 }
 
