@@ -1,57 +1,24 @@
 package postgres_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/troupe-go/troupe/outbox/outboxtest"
 	"github.com/troupe-go/troupe/outbox/postgres"
 )
 
-// admin runs statements outside of the database under test.
-func admin(t *testing.T, statements ...string) {
-	t.Helper()
-	conn, err := pgx.Connect(context.Background(), os.Getenv("TEST_PG_URL"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.Background()) }() // nothing is under way
-	for _, statement := range statements {
-		if _, err := conn.Exec(context.Background(), statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
-		}
-	}
-}
-
 // A backup takes the place of the database under running relays, which were far
 // beyond it, and are told nothing: what is written from then on is published, though
 // its numbers were published before, and of what the backup has nothing is lost.
 func TestRestoredBackup(t *testing.T) {
-	outboxtest.PostgresURL(t) // skips
-	name := "restore_" + strings.ReplaceAll(uuid.NewString(), "-", "")
-	u, err := url.Parse(os.Getenv("TEST_PG_URL"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	// Nobody may be connected to a database that is copied or renamed.
-	alone := fmt.Sprintf(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '%s'`, name)
-	closed, opened := `ALTER DATABASE `+name+` ALLOW_CONNECTIONS false`, `ALTER DATABASE `+name+` ALLOW_CONNECTIONS true`
-	t.Cleanup(func() {
-		admin(t, `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`, `DROP DATABASE IF EXISTS `+name+`_backup WITH (FORCE)`)
-	})
-	admin(t, `CREATE DATABASE `+name)
-	s, b := open(t, u.String(), postgres.Config{}), newBroker(t)
+	d := outboxtest.PostgresDatabase(t)
+	s, b := open(t, d.URL, postgres.Config{}), newBroker(t)
 	relaying(t, s, b)
 	write := func(ids ...string) {
 		t.Helper()
@@ -68,7 +35,7 @@ func TestRestoredBackup(t *testing.T) {
 	write("1", "2", "3")
 	await(t, b, "3")
 	drained(t, s)
-	admin(t, closed, alone, `CREATE DATABASE `+name+`_backup TEMPLATE `+name, opened)
+	d.Backup()
 	var lost []string
 	for i := range 50 {
 		lost = append(lost, fmt.Sprint("lost ", i))
@@ -76,7 +43,7 @@ func TestRestoredBackup(t *testing.T) {
 	write(lost...)
 	await(t, b, "lost 49")
 	drained(t, s)
-	admin(t, closed, alone, `DROP DATABASE `+name, `ALTER DATABASE `+name+`_backup RENAME TO `+name)
+	d.Restore()
 	write("4", "5")
 	ids := await(t, b, "5")
 	if !slices.Equal(ids[len(ids)-2:], []string{"4", "5"}) {

@@ -65,16 +65,21 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// entry is a change of an account, its N-th.
+// entry is a change of an account, its N-th. A restored backup begins another era:
+// what was undone by it has been published, and its numbers are given again.
 type entry struct {
-	Account, N int
-	Cents      int64
+	Account, Era, N int
+	Cents           int64
+}
+
+func (e entry) id(topic string) string {
+	return fmt.Sprintf("%s %d/%d/%d", topic, e.Account, e.Era, e.N)
 }
 
 func (e entry) message(topic string) (brokers.Message, error) {
 	payload, err := json.Marshal(e)
 	return brokers.Message{
-		Topic: topic, Key: []byte(strconv.Itoa(e.Account)), ID: fmt.Sprintf("%s %d/%d", topic, e.Account, e.N), Payload: payload,
+		Topic: topic, Key: []byte(strconv.Itoa(e.Account)), ID: e.id(topic), Payload: payload,
 		Headers: brokers.Headers{{Key: "type", Value: []byte("entry")}},
 	}, err
 }
@@ -105,7 +110,7 @@ func (r role) transfer(ctx context.Context, l *ledger, from, to int, cents int64
 		}
 		var messages []brokers.Message
 		for _, e := range changes {
-			err := t.row(fmt.Sprintf(`UPDATE accounts SET cents = cents + (%d), n = n + 1 WHERE id = %d RETURNING n`, e.Cents, e.Account), &e.N)
+			err := t.row(fmt.Sprintf(`UPDATE accounts SET cents = cents + (%d), n = n + 1 WHERE id = %d RETURNING n, era`, e.Cents, e.Account), &e.N, &e.Era)
 			if err != nil {
 				return err
 			}
