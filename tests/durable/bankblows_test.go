@@ -99,7 +99,7 @@ func (b *bank) restore() {
 	b.ended = append(b.ended, b.entries())
 	b.database.Restore()
 	b.patiently(func(ctx context.Context) error {
-		return b.ledger.inTx(ctx, func(t tx) error { return t.exec(fmt.Sprintf(`UPDATE accounts SET era = %d`, len(b.ended))) })
+		return b.ledger.exec(ctx, fmt.Sprintf(`UPDATE accounts SET era = %d`, len(b.ended)))
 	})
 	b.began = append(b.began, b.entries())
 	b.blows["a restored backup"]++

@@ -77,10 +77,7 @@ func TestConsumersShareADatabase(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = l.close() }()
-			err = l.inTx(t.Context(), func(t tx) error {
-				return t.exec(`CREATE TABLE sums (consumer TEXT PRIMARY KEY, total INTEGER NOT NULL)`)
-			})
-			if err != nil {
+			if err := l.exec(t.Context(), `CREATE TABLE sums (consumer TEXT PRIMARY KEY, total INTEGER NOT NULL)`); err != nil {
 				t.Fatal(err)
 			}
 			consume(t, l, test.actor)

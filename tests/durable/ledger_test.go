@@ -24,6 +24,7 @@ type ledger struct {
 	inTx    func(ctx context.Context, f func(tx) error) error
 	each    func(ctx context.Context, group, topic string, f func(key string, r contract.Record) error) error
 	row     func(ctx context.Context, query string, to ...any) error
+	exec    func(ctx context.Context, statement string) error
 	listen  func(ctx context.Context) error // nil: there is nothing to listen to
 	close   func() error
 }
@@ -43,6 +44,10 @@ func openLedger(ctx context.Context, dsn string) (*ledger, error) {
 		}
 		return &ledger{
 			TxStore: s, sources: []outbox.Source{s}, each: s.Each, close: s.Close,
+			exec: func(ctx context.Context, statement string) error {
+				_, err := s.DB().ExecContext(ctx, statement)
+				return err
+			},
 			row: func(ctx context.Context, query string, to ...any) error {
 				return s.DB().QueryRowContext(ctx, query).Scan(to...)
 			},
@@ -63,6 +68,7 @@ func openLedger(ctx context.Context, dsn string) (*ledger, error) {
 	}
 	l := &ledger{
 		TxStore: s, each: s.Each, close: s.Close, listen: s.Listen,
+		exec: func(ctx context.Context, statement string) error { _, err := s.Pool().Exec(ctx, statement); return err },
 		row: func(ctx context.Context, query string, to ...any) error {
 			return s.Pool().QueryRow(ctx, query).Scan(to...)
 		},
