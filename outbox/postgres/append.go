@@ -26,7 +26,8 @@ const appendSQL = `WITH locks AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) F
 // one, for which it is much to plan and to run. With a key, the lock comes after
 // FROM: there is no row to give a number to before it is taken.
 const appendOneSQL = `INSERT INTO troupe_outbox (xid, shard, id, lane, message, segment)
-	SELECT pg_current_xact_id(), %[1]d, nextval('troupe_outbox_seq_%[1]d'), $1::bigint, $2::bytea, (SELECT last_value FROM troupe_outbox_segment_%[1]d)`
+	SELECT pg_current_xact_id(), %[1]d, nextval('troupe_outbox_seq_%[1]d'), $1::bigint, $2::bytea,
+	coalesce(pg_sequence_last_value('troupe_outbox_segment_%[1]d'), 0)`
 
 // appending is a statement and its arguments.
 func (s *Store) appending(messages []brokers.Message) (query string, args []any, err error) {
