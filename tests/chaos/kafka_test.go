@@ -15,6 +15,7 @@ import (
 
 func TestKafka(t *testing.T) {
 	needKafka(t)
+	t.Parallel() // beside those that have other servers
 	chaos.Run(t, "kafka", kafkaTarget)
 }
 

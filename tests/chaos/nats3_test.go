@@ -23,6 +23,7 @@ func TestNATS3(t *testing.T) {
 		}
 		t.Skip("TEST_NATS3_URL is not set")
 	}
+	t.Parallel() // beside those that have other servers
 	chaos.Run(t, "nats3", nats3Target)
 }
 

@@ -25,6 +25,7 @@ func TestNATS(t *testing.T) {
 		}
 		t.Skip("TEST_NATS_URL is not set")
 	}
+	t.Parallel() // beside those that have other servers
 	chaos.Run(t, "nats", natsTarget)
 }
 

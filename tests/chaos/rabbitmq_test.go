@@ -22,6 +22,7 @@ func TestRabbitMQ(t *testing.T) {
 		}
 		t.Skip("TEST_AMQP_URL is not set")
 	}
+	t.Parallel() // beside those that have other servers
 	chaos.Run(t, "rabbitmq", rabbitmqTarget)
 }
 

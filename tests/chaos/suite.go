@@ -70,8 +70,8 @@ var beside = []scenario{
 }
 
 // Run runs the suite as subtests of t. name is the target's in the map that is
-// given to [Member]; it is made anew for each test. The caller must not be a
-// parallel test itself.
+// given to [Member]; it is made anew for each test. A caller that is a parallel test
+// has a server that no test beside it uses.
 func Run(t *testing.T, name string, target func() Target) {
 	t.Helper()
 	for _, s := range target().chosen(alone) {
