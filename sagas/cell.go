@@ -62,7 +62,7 @@ func (c *cell[S]) take(r *Runner[S], record Record) error {
 	}
 	to, ok := r.target(record.Version)
 	if !ok && !in.Status.Ended() {
-		return &VersionError{r.name, record.Version, 1}
+		return &VersionError{r.name, record.Version, 1, []string{c.id}}
 	}
 	for v := record.Version; ok && v < to; v++ {
 		var err error
