@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -173,7 +172,7 @@ func (c *columnar) add(u *sagas.Unit) error {
 	var entries, handled []byte
 	if len(u.Log) > 0 {
 		var err error
-		if entries, err = json.Marshal(u.Log); err != nil {
+		if entries, err = sagas.EncodeLog(u.Log); err != nil {
 			return fmt.Errorf("postgres: log of saga %q: %w", r.ID, err)
 		}
 	}

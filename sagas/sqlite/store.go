@@ -103,7 +103,7 @@ func (s *Store) commit(ctx context.Context, tx *sql.Tx, u *sagas.Unit) (verdict,
 		return sagas.ErrConflict, err
 	}
 	if len(u.Log) > 0 {
-		entries, err := json.Marshal(u.Log)
+		entries, err := sagas.EncodeLog(u.Log)
 		if err != nil {
 			return nil, err
 		}
