@@ -146,19 +146,19 @@ func distinct(units []sagas.Unit) (sets [][]int) {
 // columnar are the arguments of commitSQL. The arrays are of types that pgx encodes
 // without reflection.
 type columnar struct {
-	definitions, owners           []string
-	ids, digests, instances       pgtype.FlatArray[[]byte]
-	entries, handled              pgtype.FlatArray[[]byte]
+	definitions, owners           array[word]
+	ids, digests, instances       array[blob]
+	entries, handled              array[blob]
 	versions                      []int32
 	revisions, tokens             []int64
 	statuses                      []int16
-	timers, deadlines, due, times pgtype.FlatArray[pgtype.Timestamptz]
+	timers, deadlines, due, times array[pgtype.Timestamptz]
 	replies                       bool // are among them
 }
 
 // columnsFor has room for n units.
 func columnsFor(n int) *columnar {
-	texts, wide, bytes, times := make([]string, 2*n), make([]int64, 2*n), make([][]byte, 5*n), make([]pgtype.Timestamptz, 4*n)
+	texts, wide, bytes, times := make(array[word], 2*n), make([]int64, 2*n), make(array[blob], 5*n), make([]pgtype.Timestamptz, 4*n)
 	return &columnar{
 		definitions: texts[:0:n], owners: texts[n:n],
 		ids: bytes[:0:n], digests: bytes[n : n : 2*n], instances: bytes[2*n : 2*n : 3*n], entries: bytes[3*n : 3*n : 4*n], handled: bytes[4*n : 4*n],
@@ -179,7 +179,7 @@ func (c *columnar) add(u *sagas.Unit) error {
 	if u.Handled != "" {
 		handled = []byte(u.Handled)
 	}
-	c.definitions, c.owners = append(c.definitions, r.Definition), append(c.owners, r.Owner)
+	c.definitions, c.owners = append(c.definitions, word(r.Definition)), append(c.owners, word(r.Owner))
 	c.ids, c.digests, c.instances = append(c.ids, []byte(r.ID)), append(c.digests, r.Digest), append(c.instances, r.Instance)
 	c.entries, c.handled = append(c.entries, entries), append(c.handled, handled)
 	c.versions, c.statuses = append(c.versions, int32(r.Version)), append(c.statuses, int16(r.Status))
