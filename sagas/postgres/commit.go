@@ -179,8 +179,12 @@ func (c *columnar) add(u *sagas.Unit) error {
 	if u.Handled != "" {
 		handled = []byte(u.Handled)
 	}
+	digest := r.Digest
+	if r.Revision > 0 {
+		digest = nil // the row has it
+	}
 	c.definitions, c.owners = append(c.definitions, word(r.Definition)), append(c.owners, word(r.Owner))
-	c.ids, c.digests, c.instances = append(c.ids, []byte(r.ID)), append(c.digests, r.Digest), append(c.instances, r.Instance)
+	c.ids, c.digests, c.instances = append(c.ids, []byte(r.ID)), append(c.digests, digest), append(c.instances, r.Instance)
 	c.entries, c.handled = append(c.entries, entries), append(c.handled, handled)
 	c.versions, c.statuses = append(c.versions, int32(r.Version)), append(c.statuses, int16(r.Status))
 	c.revisions, c.tokens = append(c.revisions, int64(r.Revision)), append(c.tokens, int64(r.Timer.Token))
