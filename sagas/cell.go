@@ -62,7 +62,7 @@ func (c *cell[S]) take(r *Runner[S], record Record) error {
 	}
 	to, ok := r.target(record.Version)
 	if !ok && !in.Status.Ended() {
-		return &VersionError{r.name, record.Version, 1}
+		return &VersionError{r.name, record.Version, 1, []string{c.id}}
 	}
 	for v := record.Version; ok && v < to; v++ {
 		var err error
@@ -144,7 +144,7 @@ func (r *Runner[S]) told(ctx context.Context, id string, o occasion) error {
 // unit is a transition as it is to be stored.
 func (r *Runner[S]) unit(c *cell[S], t Transition[S], o occasion) (Unit, error) {
 	in := t.Instance
-	encoded, err := json.Marshal(in)
+	encoded, err := in.encode()
 	if err != nil {
 		return Unit{}, fmt.Errorf("sagas: encode %q: %w", in.ID, err)
 	}

@@ -121,7 +121,8 @@ func (m *Memory) List(_ context.Context, definition string, q Selection) (found 
 	defer m.mu.Unlock()
 	for n, k := range m.records {
 		if n.definition == definition && n.id > q.After && (q.Owner == "" || k.record.Owner == q.Owner) &&
-			(len(q.Statuses) == 0 || slices.Contains(q.Statuses, k.record.Status)) {
+			(len(q.Statuses) == 0 || slices.Contains(q.Statuses, k.record.Status)) &&
+			(len(q.Versions) == 0 || slices.Contains(q.Versions, k.record.Version)) {
 			found = append(found, k.record)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,12 +28,25 @@ type VersionError struct {
 	Version    int
 	// Instances is how many there are.
 	Instances int64
+	// IDs are the first of them, in order, up to 5.
+	IDs []string
 }
 
-// Error names the definition and the version.
+// maxNamed is how many instances a VersionError names.
+const maxNamed = 5
+
+// Error names the definition, the version and the IDs.
 func (e *VersionError) Error() string {
-	return fmt.Sprintf("sagas: %d instances of %q are in flight at version %d, of which there is neither a definition nor a migration",
-		e.Instances, e.Definition, e.Version)
+	names := make([]string, len(e.IDs))
+	for i, id := range e.IDs {
+		names[i] = strconv.Quote(id)
+	}
+	named := strings.Join(names, ", ")
+	if more := e.Instances - int64(len(names)); more > 0 {
+		named += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("sagas: %d instances of %q are in flight at version %d, of which there is neither a definition nor a migration: %s",
+		e.Instances, e.Definition, e.Version, named)
 }
 
 // Config of a Runner.
@@ -219,10 +234,24 @@ func (r *Runner[S]) checkVersions(ctx context.Context) error {
 	var errs []error
 	for _, version := range slices.Sorted(maps.Keys(counts)) {
 		if _, ok := r.target(version); !ok {
-			errs = append(errs, &VersionError{r.name, version, counts[version]})
+			errs = append(errs, r.refusal(ctx, version, counts[version]))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// refusal names the instances of a version that nobody can go on with.
+func (r *Runner[S]) refusal(ctx context.Context, version int, n int64) error {
+	q := Selection{Statuses: []Status{Running, Compensating, Stuck}, Versions: []int{version}, Limit: maxNamed}
+	records, err := r.cfg.Store.List(ctx, r.name, q)
+	if err != nil {
+		return err
+	}
+	refused := &VersionError{Definition: r.name, Version: version, Instances: n}
+	for i := range records {
+		refused.IDs = append(refused.IDs, records[i].ID)
+	}
+	return refused
 }
 
 // target is the version to which instances of another are migrated: their own, if

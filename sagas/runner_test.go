@@ -360,7 +360,7 @@ func TestVersions(t *testing.T) {
 		v2 := &sagas.Definition[trip]{Name: "trip", Version: 2, Steps: []sagas.Step[trip]{step("a"), step("b")}}
 		w.Config.Definitions = []*sagas.Definition[trip]{v2}
 		var version *sagas.VersionError
-		if _, err := sagas.Open(t.Context(), w.Config); !errors.As(err, &version) || version.Version != 1 || version.Instances != 1 || !strings.Contains(err.Error(), `"trip"`) {
+		if _, err := sagas.Open(t.Context(), w.Config); !errors.As(err, &version) || version.Version != 1 || version.Instances != 1 || !strings.Contains(err.Error(), `"trip"`) || !strings.HasSuffix(err.Error(), `: "old"`) {
 			t.Fatalf("opened, or %v", err)
 		}
 		w.Answer = func(*brokers.Message) (sagas.Result, string) { return sagas.Accepted, "" }

@@ -90,6 +90,8 @@ type Early struct {
 type Selection struct {
 	// Statuses are those wanted. Defaults to all.
 	Statuses []Status
+	// Versions are those of the definition wanted. Defaults to all.
+	Versions []int
 	// Owner, if set, is the runner that has a Call of it under way.
 	Owner string
 	// After is the id after which to go on, in their order.

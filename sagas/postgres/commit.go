@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -147,19 +146,19 @@ func distinct(units []sagas.Unit) (sets [][]int) {
 // columnar are the arguments of commitSQL. The arrays are of types that pgx encodes
 // without reflection.
 type columnar struct {
-	definitions, owners           []string
-	ids, digests, instances       pgtype.FlatArray[[]byte]
-	entries, handled              pgtype.FlatArray[[]byte]
+	definitions, owners           array[word]
+	ids, digests, instances       array[blob]
+	entries, handled              array[blob]
 	versions                      []int32
 	revisions, tokens             []int64
 	statuses                      []int16
-	timers, deadlines, due, times pgtype.FlatArray[pgtype.Timestamptz]
+	timers, deadlines, due, times array[pgtype.Timestamptz]
 	replies                       bool // are among them
 }
 
 // columnsFor has room for n units.
 func columnsFor(n int) *columnar {
-	texts, wide, bytes, times := make([]string, 2*n), make([]int64, 2*n), make([][]byte, 5*n), make([]pgtype.Timestamptz, 4*n)
+	texts, wide, bytes, times := make(array[word], 2*n), make([]int64, 2*n), make(array[blob], 5*n), make([]pgtype.Timestamptz, 4*n)
 	return &columnar{
 		definitions: texts[:0:n], owners: texts[n:n],
 		ids: bytes[:0:n], digests: bytes[n : n : 2*n], instances: bytes[2*n : 2*n : 3*n], entries: bytes[3*n : 3*n : 4*n], handled: bytes[4*n : 4*n],
@@ -173,15 +172,19 @@ func (c *columnar) add(u *sagas.Unit) error {
 	var entries, handled []byte
 	if len(u.Log) > 0 {
 		var err error
-		if entries, err = json.Marshal(u.Log); err != nil {
+		if entries, err = sagas.EncodeLog(u.Log); err != nil {
 			return fmt.Errorf("postgres: log of saga %q: %w", r.ID, err)
 		}
 	}
 	if u.Handled != "" {
 		handled = []byte(u.Handled)
 	}
-	c.definitions, c.owners = append(c.definitions, r.Definition), append(c.owners, r.Owner)
-	c.ids, c.digests, c.instances = append(c.ids, []byte(r.ID)), append(c.digests, r.Digest), append(c.instances, r.Instance)
+	digest := r.Digest
+	if r.Revision > 0 {
+		digest = nil // the row has it
+	}
+	c.definitions, c.owners = append(c.definitions, word(r.Definition)), append(c.owners, word(r.Owner))
+	c.ids, c.digests, c.instances = append(c.ids, []byte(r.ID)), append(c.digests, digest), append(c.instances, r.Instance)
 	c.entries, c.handled = append(c.entries, entries), append(c.handled, handled)
 	c.versions, c.statuses = append(c.versions, int32(r.Version)), append(c.statuses, int16(r.Status))
 	c.revisions, c.tokens = append(c.revisions, int64(r.Revision)), append(c.tokens, int64(r.Timer.Token))

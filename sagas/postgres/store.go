@@ -93,6 +93,10 @@ func (s *Store) List(ctx context.Context, definition string, q sagas.Selection) 
 			where += ` AND status < 4`
 		}
 	}
+	if len(q.Versions) > 0 {
+		args = append(args, q.Versions)
+		where += fmt.Sprintf(` AND version = ANY($%d)`, len(args))
+	}
 	if q.Owner != "" {
 		args = append(args, q.Owner)
 		where += fmt.Sprintf(` AND owner = $%d`, len(args))

@@ -36,7 +36,7 @@ func (o *Opened) published(t *testing.T) (ids []string) {
 // TestStore checks a store. open returns an empty one each time.
 func TestStore(t *testing.T, open func(t *testing.T) Opened) {
 	for name, test := range map[string]func(*testing.T, Opened){
-		"commit": testCommit, "fence": testFence, "many": testMany, "list": testList, "claim": testClaim, "claim at once": testClaimAtOnce, "moved timer": testMovedTimer, "early": testEarly, "prune": testPrune,
+		"commit": testCommit, "fence": testFence, "many": testMany, "list": testList, "claim": testClaim, "claim at once": testClaimAtOnce, "moved timer": testMovedTimer, "early": testEarly, "prune": testPrune, "versions": testVersions,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -200,7 +200,7 @@ func testList(t *testing.T, o Opened) {
 	theirs.Record.Definition = "returns"
 	wantVerdicts(t, commit(t, s, unit("a", 0), stuck, ended, old, theirs), nil, nil, nil, nil, nil)
 	for want, q := range map[string]sagas.Selection{
-		"[a b c d]": {}, "[b]": {Statuses: []sagas.Status{sagas.Stuck}}, "[b c]": {After: "a", Limit: 2},
+		"[a b c d]": {}, "[d]": {Versions: []int{1}}, "[a b]": {Statuses: []sagas.Status{sagas.Running, sagas.Stuck}, Versions: []int{2, 3}}, "[b]": {Statuses: []sagas.Status{sagas.Stuck}}, "[b c]": {After: "a", Limit: 2},
 		"[a d]": {Statuses: []sagas.Status{sagas.Running, sagas.Compensating}, Owner: "me"},
 	} {
 		records, err := s.List(t.Context(), "checkout", q)

@@ -103,7 +103,7 @@ func (s *Store) commit(ctx context.Context, tx *sql.Tx, u *sagas.Unit) (verdict,
 		return sagas.ErrConflict, err
 	}
 	if len(u.Log) > 0 {
-		entries, err := json.Marshal(u.Log)
+		entries, err := sagas.EncodeLog(u.Log)
 		if err != nil {
 			return nil, err
 		}
@@ -278,13 +278,20 @@ func (s *Store) List(ctx context.Context, definition string, q sagas.Selection) 
 	if q.Owner != "" {
 		where, args = where+` AND owner = ?`, append(args, q.Owner)
 	}
-	if len(q.Statuses) > 0 {
-		where += ` AND status IN (` + strings.TrimSuffix(strings.Repeat("?,", len(q.Statuses)), ",") + `)`
-		for _, status := range q.Statuses {
-			args = append(args, status)
-		}
-	}
+	where, args = among(where, args, "status", q.Statuses)
+	where, args = among(where, args, "version", q.Versions)
 	return s.records(ctx, `SELECT `+columns+` FROM troupe_sagas WHERE `+where+` ORDER BY id LIMIT ?`, append(args, cmp.Or(q.Limit, 100))...)
+}
+
+// among adds the condition that a column is one of those wanted, if any are named.
+func among[V any](where string, args []any, column string, wanted []V) (wider string, all []any) {
+	if len(wanted) == 0 {
+		return where, args
+	}
+	for _, v := range wanted {
+		args = append(args, v)
+	}
+	return where + ` AND ` + column + ` IN (` + strings.TrimSuffix(strings.Repeat("?,", len(wanted)), ",") + `)`, args
 }
 
 // Timeline implements sagas.Store.
