@@ -23,11 +23,14 @@ const appendSQL = `WITH locks AS MATERIALIZED (SELECT pg_advisory_xact_lock(k) F
 	) r`
 
 // appendOneSQL is appendSQL for a message of that shard, as most transactions have
-// one, for which it is much to plan and to run. With a key, the lock comes after
-// FROM: there is no row to give a number to before it is taken.
-const appendOneSQL = `INSERT INTO troupe_outbox (xid, shard, id, lane, message, segment)
-	SELECT pg_current_xact_id(), %[1]d, nextval('troupe_outbox_seq_%[1]d'), $1::bigint, $2::bytea,
-	coalesce(pg_sequence_last_value('troupe_outbox_segment_%[1]d'), 0)`
+// one, for which it is much to plan and to run. With a key, the shard is given by
+// lockSQL: values are made in the order of the table's columns, so the lock is taken
+// before the number.
+const (
+	appendOneSQL = `INSERT INTO troupe_outbox (xid, shard, id, lane, message, segment) VALUES (pg_current_xact_id(), %[2]s,
+		nextval('troupe_outbox_seq_%[1]d'), $1::bigint, $2::bytea, coalesce(pg_sequence_last_value('troupe_outbox_segment_%[1]d'), 0))`
+	lockSQL = `CASE WHEN pg_advisory_xact_lock($1) IS NULL THEN %[1]d ELSE %[1]d END`
+)
 
 // appending is a statement and its arguments.
 func (s *Store) appending(messages []brokers.Message) (query string, args []any, err error) {

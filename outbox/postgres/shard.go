@@ -43,11 +43,10 @@ type Shard struct {
 var _ outbox.Source = (*Shard)(nil)
 
 func newShard(s *Store, n int) *Shard {
-	one := fmt.Sprintf(appendOneSQL, n)
 	return &Shard{
 		store: s, n: n, table: fmt.Sprintf("troupe_outbox_%d", n), sequence: fmt.Sprintf("troupe_outbox_seq_%d", n),
 		writeTo: fmt.Sprintf("troupe_outbox_segment_%d", n), woken: make(chan struct{}, 1),
-		append: one, appendKeyed: one + ` FROM pg_advisory_xact_lock($1)`,
+		append: fmt.Sprintf(appendOneSQL, n, fmt.Sprint(n)), appendKeyed: fmt.Sprintf(appendOneSQL, n, fmt.Sprintf(lockSQL, n)),
 	}
 }
 
