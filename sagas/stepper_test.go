@@ -225,6 +225,33 @@ func TestRejectedCompensation(t *testing.T) {
 	}
 }
 
+// A compensation is tried without a limit of its own, ever more seldom, until it has
+// taken a day, or as long as UndoGiveUp says; then the saga is stuck, with the end of
+// the last try.
+func TestCompensationIsStuckByTime(t *testing.T) {
+	for giveUp, want := range map[time.Duration]time.Duration{0: 24 * time.Hour, time.Hour: time.Hour} {
+		t.Run(giveUp.String(), func(t *testing.T) {
+			step := compensatable("reserve")
+			step.UndoGiveUp = giveUp
+			r := begin(t, define(step, pivot("charge")))
+			r.reply("reserve", Do, Accepted, "")
+			r.reply("charge", Do, Rejected, "no funds")
+			for r.in.Status == Compensating { // nobody answers
+				if r.now.Sub(noon) > 2*want {
+					t.Fatalf("it is still compensating after %v", r.now.Sub(noon))
+				}
+				r.wait()
+			}
+			if took := r.now.Sub(noon); r.in.Status != Stuck || took < want-time.Minute || took > want+time.Minute {
+				t.Errorf("%v after %v, want it stuck after %v", r.in.Status, took, want)
+			}
+			if len(r.asked) < 12 {
+				t.Errorf("asked %d times", len(r.asked))
+			}
+		})
+	}
+}
+
 func TestOperationsAreForTheStuck(t *testing.T) {
 	r := begin(t, define(pivot("charge")))
 	if err := r.tell(OperatorActed{Operation: Resolve, Reason: "?"}); !errors.Is(err, ErrNotStuck) {
